@@ -1,0 +1,83 @@
+"""The tensors that travel between stages.
+
+Letters: N rows, S tokens of the longest row, B episodes, T decisions of the longest episode,
+D decisions in all rows, M sampled tokens in all rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One token sequence and where its decisions lie; in the transcript layout, one episode.
+
+    Token ids are kept as sampled: decoding and encoding again need not give the same ids.
+    """
+
+    input_ids: tuple[int, ...]  # [S]
+    decision_of: tuple[int, ...]  # [S]    which decision a sampled token belongs to, -1 = context
+    segment: tuple[int, ...]  # [S]        episode.Segment of each token
+    state_at: tuple[int, ...]  # [T+1]     position where h_t is read: last context token before reply t
+    vision: Mapping[str, Tensor]  #        the processor's vision tensors, opaque
+    allowed: Mapping[int, tuple[int, ...]]  # position -> ids a constrained step could choose from
+    token_types: tuple[int, ...] | None = None  # [S]  the processor's mm_token_type_ids, if any
+
+    @property
+    def num_decisions(self) -> int:
+        """T: replies in this row."""
+        return len(self.state_at) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepScores:
+    """What a policy says of the decisions of some rows, rows one after the other."""
+
+    thought_log_prob: Tensor  # [D]  sum over the thought's tokens, nats, float32 or better
+    action_log_prob: Tensor  # [D]   sum over the action's tokens, nats
+    entropy: Tensor  # [D]           sum of the sampled tokens' entropies, nats, no gradient
+    flow: Tensor | None  # [D + N]   log F at each row's T+1 states, float32, or None without a head
+    token_log_prob: Tensor  # [M]    each sampled token, nats
+    token_decision: Tensor  # [M]    int64, which of the D decisions it belongs to
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryBatch:
+    """Log-space quantities of B padded trajectories; `length[b]` decisions of row b are real.
+
+    Padding may hold anything, NaN included.
+    """
+
+    log_pf: Tensor  # [B, T]       log P_F of each decision, nats
+    log_pb: Tensor  # [B, T]       log P_B, zeros where histories make the graph a tree
+    log_ref: Tensor  # [B, T]      log-prob of each decision under the frozen reference, nats
+    log_reward: Tensor  # [B]      log R of the whole episode, nats, un-tempered
+    length: Tensor  # [B]          int64, 1 <= length <= T
+    group: Tensor  # [B]           int64, equal for episodes of one start
+    ended: Tensor  # [B]           bool, False where the collector cut the episode
+    log_flow: Tensor | None = None  # [B, T+1]  log F of the history before each decision
+    log_reward_to_date: Tensor | None = None  # [B, T+1]  log-reward accrued so far, nats
+    log_p_done: Tensor | None = None  # [B, T+1]  log-prob of stopping at each history
+    alpha: float = 1.0  # weight of the reference: target is R^beta * p_ref^alpha
+    beta: float = 1.0  # inverse temperature of the reward
+
+    def __post_init__(self) -> None:
+        """Check shapes once, here; later stages trust them."""
+        rows, steps = self.log_pf.shape
+        for name in ("log_pb", "log_ref"):
+            assert getattr(self, name).shape == (rows, steps), name
+        for name in ("log_reward", "length", "group", "ended"):
+            assert getattr(self, name).shape == (rows,), name
+        for name in ("log_flow", "log_reward_to_date", "log_p_done"):
+            value = getattr(self, name)
+            assert value is None or value.shape == (rows, steps + 1), name
+        assert bool(((self.length >= 1) & (self.length <= steps)).all()), "length"
+
+    @property
+    def valid(self) -> Tensor:
+        """[B, T] bool: True where a decision is real."""
+        steps = torch.arange(self.log_pf.shape[1], device=self.length.device)
+        return steps[None] < self.length[:, None]

@@ -1,0 +1,66 @@
+"""A policy is two verbs: act, in a session that lives across turns, and score."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+from torch.nn import Parameter
+
+from gflowvlm.batch import Row, StepScores
+from gflowvlm.episode import Observation, Reply
+
+
+@dataclass(frozen=True)
+class EpisodeKey:
+    """Names the noise of one episode: the same key gives the same uniforms whatever the batch."""
+
+    run_seed: int
+    episode: int
+
+
+class Session(Protocol):
+    """Several episodes played side by side; slots are numbered from 0 in the order of the keys."""
+
+    def reply(self, observations: Mapping[int, Observation]) -> dict[int, Reply]:
+        """Sample one reply for each slot given; slots left out are dropped from the batch for good."""
+        ...
+
+    def row(self, slot: int) -> Row:
+        """The token sequence of everything the slot has seen and said so far."""
+        ...
+
+    def room(self, slot: int) -> int:
+        """Tokens the slot's context can still take."""
+        ...
+
+
+class Policy(Protocol):
+    """What collection, training and evaluation need from a model."""
+
+    def session(
+        self, keys: Sequence[EpisodeKey], *, exploration_temperature: float = 1.0
+    ) -> Session:
+        """Open a session with one slot per key."""
+        ...
+
+    def score(self, rows: Sequence[Row]) -> StepScores:
+        """Differentiable scores of the very tokens in `rows`."""
+        ...
+
+    def score_reference(self, rows: Sequence[Row]) -> Tensor:
+        """[D] thought-weighted log-prob of each decision under the frozen reference, no gradient."""
+        ...
+
+    def parameter_groups(self) -> dict[str, list[Parameter]]:
+        """Trainable parameters by optimiser group: `adapter`, `heads`, ..."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what training changed."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote, in place."""
+        ...
