@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from torch import Tensor
 from torch.nn import Parameter
 
 from gflowvlm.batch import Row, StepScores
@@ -49,8 +48,8 @@ class Policy(Protocol):
         """Differentiable scores of the very tokens in `rows`."""
         ...
 
-    def score_reference(self, rows: Sequence[Row]) -> Tensor:
-        """[D] thought-weighted log-prob of each decision under the frozen reference, no gradient."""
+    def score_reference(self, rows: Sequence[Row]) -> StepScores:
+        """Scores of the same tokens under the frozen reference, no gradient."""
         ...
 
     def parameter_groups(self) -> dict[str, list[Parameter]]:
