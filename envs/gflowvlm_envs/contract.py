@@ -1,0 +1,140 @@
+"""What every environment of this package promises on top of Gymnasium's interface.
+
+An action is an index into `info["legal_actions"]` of the step it is taken at; the action space is
+a fixed `Discrete` at least as large. Observations are images, uint8 [height, width, 3].
+All randomness comes from `np_random`. The step limit is part of the task: the environment counts
+it, says it in the task text and ends with `terminated=True`, never with `truncated=True`.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar, runtime_checkable
+
+import gymnasium
+import numpy as np
+
+State = TypeVar("State", bound=Hashable)
+
+
+class StepInfo(TypedDict):
+    """The `info` of `reset` and of `step`, complete at both."""
+
+    task: str
+    """What is to be done, the step limit included; the same throughout an episode."""
+    legal_actions: tuple[str, ...]
+    """Words of the actions open at this step, at least one; those of the last step once ended."""
+    facts: dict[str, str]
+    """Truth of the fields a reply states, e.g. {"current number": "3"}; same keys at every step."""
+    text: str
+    """What is said at this step beside the image; may be empty."""
+    success: bool
+    """Whether the goal has been reached."""
+    extra_steps: int
+    """Steps taken so far beyond what the shortest way needed; never decreases."""
+
+
+class Verdict(NamedTuple):
+    """How an ended game is judged."""
+
+    reach: bool
+    """The goal was reached within the limit."""
+    strict: bool
+    """The return, the undiscounted sum of rewards, is positive."""
+
+
+class Outcome(NamedTuple):
+    """One of the things that may follow an action."""
+
+    probability: float
+    state: Any
+    reward: float
+    ended: bool
+
+
+class ExpertMove(NamedTuple):
+    """What an expert thinks and does."""
+
+    thought: str
+    action: int
+
+
+@runtime_checkable
+class Enumerable(Protocol[State]):
+    """An environment whose whole game can be computed: its states form no cycle.
+
+    `reset` draws a start uniformly from `starts()`, or takes `options={"start": state}`.
+    """
+
+    def starts(self) -> list[State]:
+        """All states a game can start in, equally likely."""
+        ...
+
+    def legal(self, state: State) -> tuple[str, ...]:
+        """Words of the actions open in a state that has not ended."""
+        ...
+
+    def outcomes(self, state: State, action: int) -> Sequence[Outcome]:
+        """What may follow; probabilities sum to one. `step` samples from these."""
+        ...
+
+    def judge(self, state: State) -> Verdict:
+        """The verdict on an ended state."""
+        ...
+
+
+@runtime_checkable
+class Expert(Protocol):
+    """An environment that can play itself, for demonstrations."""
+
+    def expert(self, mistakes: float) -> ExpertMove:
+        """The expert's move at the present step; randomness comes from `np_random` only.
+
+        The thought is always true of what is seen; with probability `mistakes` the action is one
+        of the other legal actions, uniformly.
+        """
+        ...
+
+
+def sample_outcome(outcomes: Sequence[Outcome], np_random: np.random.Generator) -> Outcome:
+    """One of the outcomes by its probability; draws nothing where there is only one."""
+    if len(outcomes) == 1:
+        return outcomes[0]
+    level = np_random.random()
+    for outcome in outcomes:
+        level -= outcome.probability
+        if level < 0:
+            return outcome
+    return outcomes[-1]  # the probabilities sum to one only up to rounding
+
+
+def with_mistakes(
+    action: int, legal_actions: Sequence[str], mistakes: float, np_random: np.random.Generator
+) -> int:
+    """The action, or with probability `mistakes` another legal one, uniformly.
+
+    Where nothing else is legal the action stands.
+    """
+    if not 0 <= mistakes <= 1:
+        raise ValueError(f"found mistakes = {mistakes}, expected a probability: pass one in [0, 1]")
+    others = [other for other in range(len(legal_actions)) if other != action]
+    if others and np_random.random() < mistakes:
+        return int(np_random.choice(others))
+    return action
+
+
+def check_action(action: int, legal_actions: Sequence[str]) -> int:
+    """The action as an int.
+
+    Raises:
+        ValueError: when it is no index into the legal actions.
+    """
+    if not 0 <= int(action) < len(legal_actions):
+        raise ValueError(
+            f"found action {action}, expected an index into the {len(legal_actions)} legal actions "
+            f"{tuple(legal_actions)}: choose one of those"
+        )
+    return int(action)
+
+
+def splits_of(env: gymnasium.Env[Any, Any]) -> Mapping[str, dict[str, Any]]:
+    """The environment's named sets of constructor arguments; empty where it declares none."""
+    return getattr(env.unwrapped, "splits", {})
