@@ -121,7 +121,7 @@ def with_mistakes(
     return action
 
 
-def check_action(action: int, legal_actions: Sequence[str]) -> int:
+def check_action(action: int | np.integer, legal_actions: Sequence[str]) -> int:
     """The action as an int.
 
     Raises:

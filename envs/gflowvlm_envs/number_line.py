@@ -30,7 +30,7 @@ class NumberLineState(NamedTuple):
     wasted: bool  # whether any of them came not closer
 
 
-class NumberLine(gymnasium.Env[NDArray[np.uint8], int]):
+class NumberLine(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
     """Bring the current number to the target number.
 
     ## Description
@@ -123,14 +123,13 @@ class NumberLine(gymnasium.Env[NDArray[np.uint8], int]):
 
     def outcomes(self, state: NumberLineState, action: int) -> list[Outcome]:
         """The one thing that follows: nothing here is left to chance."""
-        target = state.target
-        moved = state.current + (1 if action == 1 else -1)
-        current = min(max(moved, self.low), self.high)
-        closer = abs(target - current) < abs(target - state.current)
-        after = NumberLineState(current, target, state.steps + 1, state.wasted or not closer)
+        before, target, steps, wasted = state
+        current = min(before + 1, self.high) if action == 1 else max(before - 1, self.low)
+        closer = abs(target - current) < abs(target - before)
+        after = NumberLineState(current, target, steps + 1, wasted or not closer)
         reached = current == target
         reward = 1.0 if reached else (0.0 if closer else -1.0)
-        return [Outcome(1.0, after, reward, reached or after.steps >= self.limit)]
+        return [Outcome(1.0, after, reward, reached or steps + 1 >= self.limit)]
 
     def judge(self, state: NumberLineState) -> Verdict:
         """Each wasted step costs what the goal brings, so one is enough to spoil the return."""
@@ -153,7 +152,9 @@ class NumberLine(gymnasium.Env[NDArray[np.uint8], int]):
         self._start_distance = abs(state.target - state.current)
         return self._draw(state), self._info(state)
 
-    def step(self, action: int) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
         """Take one step; `truncated` is always False."""
         state = self._playing()
         chosen = check_action(action, ACTIONS)

@@ -1,0 +1,179 @@
+"""Does an environment keep the contract? Games are played and every promise is looked at."""
+
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from gflowvlm_envs.contract import Enumerable, Expert, StepInfo, splits_of
+
+_MOST_STEPS = 10_000  # an environment without a limit is found out after so many
+_TYPES: dict[str, type] = {
+    "task": str,
+    "legal_actions": tuple,
+    "facts": dict,
+    "text": str,
+    "success": bool,
+    "extra_steps": int,
+}
+
+Game = gymnasium.Env[Any, Any]
+Info = Mapping[str, Any]
+
+
+def check_contract(env_id: str, games: int = 3) -> None:
+    """Play `games` games of each split, with random moves, and check what is promised.
+
+    Raises:
+        ValueError: at the first broken promise, with what was found and what to change.
+    """
+    plain = gymnasium.make(env_id)
+    splits = splits_of(plain)
+    _require(bool(splits), f"{env_id}: found no splits, expected at least one: declare `splits`")
+    _check_spaces(env_id, plain)
+    for split, arguments in splits.items():
+        where = f"{env_id} split {split}"
+        env, twin = (gymnasium.make(env_id, **arguments) for _ in range(2))
+        for seed in range(games):
+            _check_game(where, env, twin, seed)
+        if isinstance(env.unwrapped, Enumerable):
+            starts = env.unwrapped.starts()
+            for start in (starts[0], starts[len(starts) // 2], starts[-1]):
+                _check_outcomes(where, env, env.unwrapped, start)
+        if isinstance(env.unwrapped, Expert):
+            _check_expert(where, env, env.unwrapped)
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
+
+
+def _check_spaces(where: str, env: Game) -> None:
+    action, seen = env.action_space, env.observation_space
+    _require(
+        isinstance(action, spaces.Discrete) and action.start == 0,
+        f"{where}: found action space {action}, expected a Discrete from 0: number the actions",
+    )
+    _require(
+        isinstance(seen, spaces.Box) and seen.dtype == np.uint8 and seen.shape[2:] == (3,),
+        f"{where}: found observation space {seen}, expected uint8 [height, width, 3]: "
+        "return images",
+    )
+
+
+def _check_info(where: str, env: Game, info: Info) -> None:
+    for key in get_type_hints(StepInfo):
+        _require(key in info, f"{where}: found info without {key!r}, expected StepInfo: add it")
+        found, expected = type(info[key]).__name__, _TYPES[key].__name__
+        _require(
+            found == expected,
+            f"{where}: found info[{key!r}] of type {found}, expected {expected}: convert it",
+        )
+    assert isinstance(env.action_space, spaces.Discrete)
+    legal, most = info["legal_actions"], env.action_space.n
+    _require(
+        0 < len(legal) <= most and len(set(legal)) == len(legal),
+        f"{where}: found legal actions {legal}, expected 1 to {most} different words: mend "
+        "the list or the action space",
+    )
+    words = [*legal, *info["facts"], *info["facts"].values()]
+    _require(
+        all(isinstance(word, str) for word in words),
+        f"{where}: found actions and facts {words}, expected strings: convert them",
+    )
+
+
+def _check_game(where: str, env: Game, twin: Game, seed: int) -> None:
+    """One game with random moves, played in two copies at once."""
+    rng = np.random.default_rng(seed)
+    image, info = env.reset(seed=seed)
+    twin_image, twin_info = twin.reset(seed=seed)
+    reward = twin_reward = 0.0
+    ended, steps = False, 0
+    while True:
+        _check_info(where, env, info)
+        _require(
+            np.array_equal(image, twin_image) and (info, reward) == (twin_info, twin_reward),
+            f"{where}: found two games of seed {seed} that differ after {steps} steps, expected "
+            "the same pixels, info and rewards: draw from np_random only",
+        )
+        if ended:
+            return
+        before, steps = info, steps + 1
+        action = int(rng.integers(len(info["legal_actions"])))
+        image, reward, ended, truncated, info = env.step(action)
+        twin_image, twin_reward, _, _, twin_info = twin.step(action)
+        _check_progress(where, before, info)
+        _require(
+            not truncated and steps < _MOST_STEPS,
+            f"{where}: found truncated = {truncated} after {steps} steps, expected a limit that "
+            "belongs to the task: count steps and terminate",
+        )
+
+
+def _check_progress(where: str, before: Info, after: Info) -> None:
+    _require(
+        before["task"] == after["task"],
+        f"{where}: found task {after['task']!r} after {before['task']!r}, expected one task per "
+        "episode: put what changes into text",
+    )
+    _require(
+        before["facts"].keys() == after["facts"].keys(),
+        f"{where}: found facts {list(after['facts'])} after {list(before['facts'])}, expected the "
+        "same keys: state every field at every step",
+    )
+    _require(
+        before["extra_steps"] <= after["extra_steps"],
+        f"{where}: found extra_steps {after['extra_steps']} after {before['extra_steps']}, "
+        "expected a count that never decreases: count what exceeds the shortest way",
+    )
+
+
+def _check_outcomes(where: str, env: Game, game: Enumerable[Any], start: Any) -> None:
+    """Play from a start and keep the states that explain what is seen; some must remain."""
+    rng = np.random.default_rng(0)
+    _, info = env.reset(seed=0, options={"start": start})
+    possible, total, ended = {start}, 0.0, False
+    while not ended:
+        legal = info["legal_actions"]
+        possible = {state for state in possible if tuple(game.legal(state)) == legal}
+        _require(
+            bool(possible),
+            f"{where}: found legal actions {legal}, expected those of legal(state): use it in info",
+        )
+        action = int(rng.integers(len(legal)))
+        branches = [game.outcomes(state, action) for state in possible]
+        for branch in branches:
+            mass = sum(outcome.probability for outcome in branch)
+            _require(
+                abs(mass - 1) < 1e-9,
+                f"{where}: found probabilities that sum to {mass}, expected 1: mend outcomes()",
+            )
+        _, reward, ended, _, info = env.step(action)
+        flat = [outcome for branch in branches for outcome in branch]
+        possible = {o.state for o in flat if (o.reward, o.ended) == (reward, ended)}
+        _require(
+            bool(possible),
+            f"{where}: found reward {reward}, ended {ended}; expected one of outcomes(): sample "
+            "step() from them",
+        )
+        total += float(reward)
+    verdicts = {tuple(game.judge(state)) for state in possible}
+    found = (info["success"], total > 0)
+    _require(
+        found in verdicts,
+        f"{where}: found (success, return > 0) = {found}, expected {verdicts}: mend judge()",
+    )
+
+
+def _check_expert(where: str, env: Game, player: Expert) -> None:
+    _, info = env.reset(seed=0)
+    for mistakes in (0.0, 1.0):
+        move = player.expert(mistakes)
+        _require(
+            move.thought != "" and 0 <= move.action < len(info["legal_actions"]),
+            f"{where}: found {move}, expected a thought and a legal action: mend expert()",
+        )
