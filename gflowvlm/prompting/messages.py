@@ -1,0 +1,60 @@
+"""What the model is told: an observation as one user turn of a conversation.
+
+Transcript layout: the task is said once, in the first turn; later turns say only what is new.
+Nothing here knows an environment; every word comes from the observation.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gflowvlm.episode import Observation
+from gflowvlm.prompting.reply import ACTION_KEY, THOUGHT_KEY
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserTurn:
+    """One message to the model: an image, a text, or both."""
+
+    image: NDArray[np.uint8] | None  # [H, W, 3]
+    text: str  # may be empty
+
+
+def first_turn(observation: Observation, *, thought: bool = True) -> UserTurn:
+    """The task, what is said at the first step, and the form of the reply.
+
+    Args:
+        observation: the episode's first.
+        thought: False where the reply holds nothing but the action.
+    """
+    keys = (*observation.reply_fields, THOUGHT_KEY, ACTION_KEY) if thought else (ACTION_KEY,)
+    noun = "keys" if len(keys) > 1 else "key"
+    form = f"Reply in JSON with the {noun} {_quoted(keys)}. {_choices(observation)}"
+    lines = (observation.task, observation.text, form)
+    return UserTurn(image=observation.image, text="\n".join(line for line in lines if line))
+
+
+def later_turn(observation: Observation, previous: Observation) -> UserTurn:
+    """What is new since `previous`: the image, the step's text, the actions if they changed."""
+    lines = [observation.text] if observation.text else []
+    if observation.legal_actions != previous.legal_actions:
+        lines.append(_choices(observation))
+    return UserTurn(image=observation.image, text="\n".join(lines))
+
+
+def turns_of(observations: Sequence[Observation], *, thought: bool = True) -> list[UserTurn]:
+    """The user turns of an episode, in order."""
+    first = [first_turn(observation, thought=thought) for observation in observations[:1]]
+    pairs = zip(observations[1:], observations[:-1], strict=True)
+    return first + [later_turn(observation, previous) for observation, previous in pairs]
+
+
+def _choices(observation: Observation) -> str:
+    return f"The action is one of {_quoted(observation.legal_actions)}."
+
+
+def _quoted(words: Sequence[str]) -> str:
+    return ", ".join(json.dumps(word, ensure_ascii=False) for word in words)
