@@ -1,0 +1,43 @@
+"""How a played game becomes a log-reward; all values in nats."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from gflowvlm.config.section import Section
+
+
+class LogLinearReward(Section):
+    """`log R` is one of two values, less a cost for each step beyond the shortest way."""
+
+    type: Literal["log_linear"] = "log_linear"
+    success: float = Field(0.0, allow_inf_nan=False)
+    """log R of a game that reaches its goal by the shortest way, nats."""
+    failure: float = Field(-8.0, allow_inf_nan=False)
+    """log R of a game that does not reach its goal, before the cost of its extra steps, nats."""
+    step_cost: float = Field(1.0, ge=0, allow_inf_nan=False)
+    """Taken from log R for each extra step, nats."""
+    floor: float = Field(-40.0, allow_inf_nan=False)
+    """Least log R, nats."""
+
+    @model_validator(mode="after")
+    def _floor_is_below(self) -> "LogLinearReward":
+        if not self.floor <= self.failure < self.success:
+            raise ValueError(
+                f"found floor {self.floor}, failure {self.failure}, success {self.success}; "
+                "expected floor <= failure < success: change one of them"
+            )
+        return self
+
+
+class ExpReturnReward(Section):
+    """`log R` is the environment's own return, scaled."""
+
+    type: Literal["exp_return"] = "exp_return"
+    scale: float = Field(1.0, gt=0, allow_inf_nan=False)
+    """Nats per unit of the undiscounted return."""
+    floor: float = Field(-40.0, allow_inf_nan=False)
+    """Least log R, and that of every game ended by an invalid reply, nats."""
+
+
+RewardConfig = Annotated[LogLinearReward | ExpReturnReward, Field(discriminator="type")]

@@ -1,0 +1,117 @@
+"""What played games amount to: pure functions of episodes."""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from math import sqrt
+
+from gflowvlm.episode import Decision, Episode, Segment
+
+_Z_95 = 1.959964  # two-sided 95 % point of the normal law
+
+
+def reach(episodes: Sequence[Episode]) -> float:
+    """Share of episodes that reached their goal."""
+    return _share(episode.success for episode in _some(episodes))
+
+
+def strict(episodes: Sequence[Episode]) -> float:
+    """Share of episodes with a positive return."""
+    return _share(episode.total_reward > 0 for episode in _some(episodes))
+
+
+def wilson(successes: int, trials: int, z: float = _Z_95) -> tuple[float, float]:
+    """Wilson's score interval of a share (Wilson 1927); `z` = 1.96 gives 95 % coverage.
+
+    Raises:
+        ValueError: unless 0 <= successes <= trials and trials > 0.
+    """
+    if not 0 <= successes <= trials or trials == 0:
+        raise ValueError(
+            f"found {successes} successes in {trials} trials, expected 0 <= successes <= trials "
+            "and at least one trial: play more episodes"
+        )
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    spread = z * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    shrink = 1 + z * z / trials
+    return max(0.0, (centre - spread) / shrink), min(1.0, (centre + spread) / shrink)
+
+
+def right_moves(episodes: Sequence[Episode]) -> float | None:
+    """Share of moves that left the count of extra steps as it was; None where nothing moved.
+
+    An invalid reply is no move. Where an environment counts no extra steps every move is right.
+    """
+    right = []
+    for episode in episodes:
+        before = 0
+        for decision in episode.decisions:
+            if decision.reply.action is not None:
+                right.append(decision.extra_steps <= before)
+            before = decision.extra_steps
+    return _share(right) if right else None
+
+
+def action_words(episode: Episode) -> Hashable:
+    """What tells one solution from another, unless the environment knows better."""
+    return episode.actions
+
+
+def diversity(
+    episodes: Sequence[Episode], solution: Callable[[Episode], Hashable] = action_words
+) -> float | None:
+    """Div@N: different solutions among a start's successful episodes, at least 1.
+
+    The mean is over starts (groups) with at least one success, None where no start has one. N is
+    the number of episodes per group; the figure grows with it, so say it beside the figure.
+    """
+    found: dict[int, set[Hashable]] = defaultdict(set)
+    for episode in episodes:
+        if episode.success:
+            found[episode.group].add(solution(episode))
+    return sum(map(len, found.values())) / len(found) if found else None
+
+
+def invalid_replies(episodes: Sequence[Episode]) -> float:
+    """Share of replies that name no legal action."""
+    return _share(d.reply.problem is not None for d in _decisions(_some(episodes)))
+
+
+def mean_length(episodes: Sequence[Episode]) -> float:
+    """Decisions per episode."""
+    return sum(len(episode.decisions) for episode in _some(episodes)) / len(episodes)
+
+
+def mean_reply_tokens(episodes: Sequence[Episode]) -> float:
+    """Sampled tokens per reply; forced tokens do not count."""
+    sampled = [
+        sum(segment is not Segment.CONTEXT for segment in decision.reply.segment)
+        for decision in _decisions(_some(episodes))
+    ]
+    return sum(sampled) / len(sampled)
+
+
+def reading_accuracy(episodes: Sequence[Episode]) -> float | None:
+    """Share of replies that state every fact rightly; None where there was nothing to state."""
+    read = [
+        all(d.reply.fields.get(name, "").strip() == truth for name, truth in d.facts.items())
+        for d in _decisions(episodes)
+        if d.facts
+    ]
+    return _share(read) if read else None
+
+
+def _some(episodes: Sequence[Episode]) -> Sequence[Episode]:
+    if not episodes:
+        raise ValueError("found no episodes, expected at least one: play some before measuring")
+    return episodes
+
+
+def _decisions(episodes: Sequence[Episode]) -> Iterator[Decision]:
+    for episode in episodes:
+        yield from episode.decisions
+
+
+def _share(marks: Iterator[bool] | Sequence[bool]) -> float:
+    counted = list(marks)
+    return sum(counted) / len(counted)

@@ -1,0 +1,119 @@
+"""From a name in a configuration to an environment, and from what it shows to an Observation."""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import load_env_creator
+
+import gflowvlm_envs  # noqa: F401 (registers the namespace gflowvlm/)
+from gflowvlm.episode import Observation
+from gflowvlm.errors import UserError
+from gflowvlm_envs.history import HistoryWrapper
+
+DEFAULT_SPLIT = "id"
+"""The one split of an environment that declares none: its constructor's own defaults."""
+
+
+def make_environment(
+    env_id: str, split: str = DEFAULT_SPLIT, kwargs: Mapping[str, Any] | None = None
+) -> HistoryWrapper:
+    """A registered environment with a split's arguments, `kwargs` over them, and its record.
+
+    `module:name` imports the module first, so that ids registered elsewhere are found.
+
+    Raises:
+        UserError: unknown id, split or argument, or arguments the environment refuses.
+    """
+    creator = _creator(env_id)
+    splits = getattr(creator, "splits", {DEFAULT_SPLIT: {}})
+    if split not in splits:
+        raise UserError(f"{env_id}: found split {split!r}, expected {_one_of(split, splits)}")
+    arguments = {**splits[split], **(kwargs or {})}
+    parameters = inspect.signature(creator).parameters
+    if all(each.kind is not inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        for name in arguments:
+            if name not in parameters:
+                raise UserError(
+                    f"{env_id}: found argument {name!r}, expected {_one_of(name, parameters)}"
+                )
+    try:
+        return HistoryWrapper(gymnasium.make(env_id, **arguments))
+    except ValueError as error:  # environments refuse arguments in one line of their own
+        raise UserError(f"{env_id}: {error}") from error
+
+
+def observe(observation: Any, info: Mapping[str, Any]) -> Observation:
+    """What `reset` and `step` return, as the policy sees it.
+
+    `legal_actions` must be in `info`; `task` and `text` may be missing and are then empty.
+
+    Raises:
+        UserError: no legal actions, or an observation that is no image.
+    """
+    if not info.get("legal_actions"):
+        raise UserError(
+            f"found info with {sorted(info)}, expected a non-empty 'legal_actions': name the "
+            "actions of each step, in the order of their indices"
+        )
+    image = np.asarray(observation)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise UserError(
+            f"found an observation {image.dtype} {list(image.shape)}, expected uint8 "
+            "[height, width, 3]: render the environment into an image"
+        )
+    return Observation(
+        image=image,
+        task=info.get("task", ""),
+        text=info.get("text", ""),
+        legal_actions=tuple(info["legal_actions"]),
+        reply_fields=tuple(facts_of(info)),
+    )
+
+
+def facts_of(info: Mapping[str, Any]) -> dict[str, str]:
+    """Truth of the fields a reply states; none where the environment does not say."""
+    return dict(info.get("facts", {}))
+
+
+def extra_steps_of(info: Mapping[str, Any]) -> int:
+    """Steps beyond the shortest way so far; 0 where the environment does not say."""
+    return int(info.get("extra_steps", 0))
+
+
+def success_of(info: Mapping[str, Any], reward: float, terminated: bool) -> bool:
+    """The environment's own word; where it gives none, that its last step earned something."""
+    if "success" in info:
+        return bool(info["success"])
+    return terminated and reward > 0
+
+
+def _creator(env_id: str) -> Callable[..., Any]:
+    """The class or function that builds the environment."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"{env_id}: found no module {error.name!r}, expected one that registers {name}: "
+                "install it or mend the name"
+            ) from error
+    spec = gymnasium.registry.get(name)
+    if spec is None:
+        raise UserError(f"found environment {name!r}, expected {_one_of(name, gymnasium.registry)}")
+    assert spec.entry_point is not None
+    entry = spec.entry_point
+    return load_env_creator(entry) if isinstance(entry, str) else entry
+
+
+def _one_of(name: str, known: Iterable[str]) -> str:
+    """The nearest known names, or all of them where they are few."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    shown = names if len(names) <= 8 else close or sorted(n for n in names if "gflowvlm/" in n)
+    return f"one of {', '.join(shown)}: change the name"

@@ -1,0 +1,94 @@
+from collections.abc import Callable
+
+import pytest
+
+from gflowvlm.episode import Episode
+from gflowvlm.evaluation.metrics import (
+    diversity,
+    invalid_replies,
+    mean_length,
+    mean_reply_tokens,
+    reach,
+    reading_accuracy,
+    right_moves,
+    strict,
+    wilson,
+)
+
+Play = Callable[..., Episode]
+
+
+def test_reach_counts_goals_and_strict_counts_positive_returns(play: Play) -> None:
+    episodes = [
+        play("+", rewards=[1]),
+        play("-++", rewards=[-1, 0, 1]),  # arrives, return 0
+        play("-", rewards=[-1], success=False),
+        play("?", success=False),
+    ]
+    assert reach(episodes) == 0.5
+    assert strict(episodes) == 0.25
+
+
+def test_wilson_agrees_with_the_formula_by_hand() -> None:
+    # 8 of 10, z = 1.96: centre (0.8 + 0.19208) / 1.38416 = 0.71674,
+    # spread 1.96 sqrt(0.016 + 0.009604) / 1.38416 = 0.22658
+    low, high = wilson(8, 10, z=1.96)
+    assert low == pytest.approx(0.49016, abs=1e-5)
+    assert high == pytest.approx(0.94332, abs=1e-5)
+
+
+def test_wilson_stays_inside_zero_and_one() -> None:
+    # nothing of n: the upper end is z^2 / (n + z^2)
+    low, high = wilson(0, 10, z=2.0)
+    assert (low, high) == (0.0, pytest.approx(4 / 14))
+    assert wilson(10, 10, z=2.0) == (pytest.approx(10 / 14), 1.0)
+    with pytest.raises(ValueError, match="found 3 successes in 2 trials"):
+        wilson(3, 2)
+    with pytest.raises(ValueError, match="at least one trial"):
+        wilson(0, 0)
+
+
+def test_a_move_is_right_when_it_adds_no_extra_step(play: Play) -> None:
+    # wrong, right, right; then right, wrong; the invalid reply is no move
+    episodes = [
+        play("-++", extra_steps=[2, 2, 2]),
+        play("+-?", extra_steps=[0, 1, 1], success=False),
+    ]
+    assert right_moves(episodes) == pytest.approx(3 / 5)
+    assert right_moves([play("?", success=False)]) is None
+
+
+def test_diversity_counts_different_successes_of_starts_that_have_any(play: Play) -> None:
+    episodes = [
+        play("+-+", group=0),
+        play("+-+", group=0),
+        play("-++", group=0),
+        play("-+-", group=0, success=False),
+        play("+", group=1),
+        play("-", group=2, success=False),
+    ]
+    assert diversity(episodes) == pytest.approx((2 + 1) / 2)
+    # up to the order of moves, both ways of the first start are one
+    assert diversity(episodes, lambda episode: tuple(sorted(episode.actions))) == 1.0
+    assert diversity(episodes[-1:]) is None
+
+
+def test_invalid_replies_and_lengths_are_means_over_replies_and_episodes(play: Play) -> None:
+    episodes = [play("+++"), play("?", success=False)]
+    assert invalid_replies(episodes) == 0.25
+    assert mean_length(episodes) == 2.0
+    assert mean_reply_tokens(episodes) == 2.0  # of three tokens one is forced
+
+
+def test_reading_is_right_when_every_field_is(play: Play) -> None:
+    truth = {"current": "3", "target": "5"}
+    fields = [truth, {"current": "3", "target": "4"}, {"current": "3"}, {**truth, "mood": "fine"}]
+    episode = play("++++", facts=[truth] * 4, fields=fields)
+    assert reading_accuracy([episode]) == 0.5
+    assert reading_accuracy([play("+")]) is None
+
+
+@pytest.mark.parametrize("metric", [reach, strict, invalid_replies, mean_length])
+def test_nothing_played_is_nothing_measured(metric: Callable[[list[Episode]], float]) -> None:
+    with pytest.raises(ValueError, match="found no episodes"):
+        metric([])

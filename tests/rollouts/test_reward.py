@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from gflowvlm.config.reward import ExpReturnReward, LogLinearReward, RewardConfig
+from gflowvlm.episode import Decision, Ending, Episode, Observation, Reply
+from gflowvlm.errors import UserError
+from gflowvlm.rollouts.reward import build_reward
+
+
+def played(
+    rewards: list[float],
+    extra_steps: list[int],
+    success: bool,
+    ending: Ending = Ending.TERMINATED,
+) -> Episode:
+    seen = Observation(
+        image=np.zeros((2, 2, 3), np.uint8), task="", text="", legal_actions=("-", "+")
+    )
+    reply = Reply(text="", token_ids=(), segment=(), log_probs=(), action=0)
+    decisions = tuple(
+        Decision(observation=seen, reply=reply, reward=reward, extra_steps=extra)
+        for reward, extra in zip(rewards, extra_steps, strict=True)
+    )
+    return Episode(
+        environment="game",
+        split="id",
+        seed=0,
+        group=0,
+        index=7,
+        decisions=decisions,
+        ending=ending,
+        success=success,
+    )
+
+
+LINEAR = build_reward(LogLinearReward(success=1.0, failure=-4.0, step_cost=0.5, floor=-5.0))
+RETURN = build_reward(ExpReturnReward(scale=2.0, floor=-5.0))
+
+
+def test_a_success_pays_for_its_extra_steps_as_they_are_taken() -> None:
+    log_reward = LINEAR(played([-1, 0, 1], [2, 2, 2], success=True))
+    # -0.5 * 2 from the first step on, and at the end 1 - 1 = 0
+    assert log_reward.to_date == (0.0, -1.0, -1.0, 0.0)
+    assert log_reward.total == 0.0
+
+
+def test_a_failure_ends_at_its_value_or_at_the_floor() -> None:
+    assert LINEAR(played([-1], [1], success=False)).to_date == (0.0, -4.5)
+    assert LINEAR(played([-1, -1], [2, 4], success=False)).to_date == (0.0, -1.0, -5.0)
+
+
+def test_an_invalid_reply_is_a_failure() -> None:
+    invalid = played([0.0], [0], success=False, ending=Ending.INVALID_REPLY)
+    assert LINEAR(invalid).total == -4.0
+    assert RETURN(invalid).total == -5.0
+
+
+def test_a_cut_episode_has_only_what_it_accrued() -> None:
+    cut = played([-1, 0], [2, 2], success=False, ending=Ending.TRUNCATED)
+    assert LINEAR(cut).to_date == (0.0, -1.0, -1.0)
+    assert RETURN(cut).to_date == (0.0, -2.0, -2.0)
+
+
+def test_exp_return_scales_what_was_earned_so_far() -> None:
+    assert RETURN(played([-1, 0, 1], [2, 2, 2], success=True)).to_date == (0.0, -2.0, -2.0, 0.0)
+    # -2 per step, but not below -5
+    assert RETURN(played([-1, -1, -1], [2, 4, 6], success=False)).to_date == (0, -2, -4, -5)
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("-inf")])
+def test_a_reward_that_is_not_finite_is_refused(reward: float) -> None:
+    with pytest.raises(UserError, match=r"game episode 7: found log R = .* after 2 steps"):
+        RETURN(played([0.0, reward], [0, 0], success=False))
+
+
+def test_a_section_is_chosen_by_its_type() -> None:
+    adapter: TypeAdapter[RewardConfig] = TypeAdapter(RewardConfig)
+    assert adapter.validate_python({"type": "exp_return"}) == ExpReturnReward(
+        scale=1.0, floor=-40.0
+    )
+    with pytest.raises(ValidationError, match="expected floor <= failure < success"):
+        adapter.validate_python({"type": "log_linear", "success": -9.0})
