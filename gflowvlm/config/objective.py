@@ -1,0 +1,41 @@
+"""Which balance loss trains the policy."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gflowvlm.config.section import Section
+
+
+class TrajectoryBalance(Section):
+    """Whole episodes against their start's log Z (Malkin et al. 2022, eq. 14)."""
+
+    type: Literal["tb"] = "tb"
+    log_z: Literal["head", "group"] = "head"
+    """`head` reads log Z(h_0) from the flow head; `group` takes the mean over the start's group."""
+
+
+class VarianceTrajectoryBalance(Section):
+    """Variance of the log Z that each episode of a group implies (Zhang et al. 2023, eq. 4)."""
+
+    type: Literal["var_tb"] = "var_tb"
+
+
+class DetailedBalance(Section):
+    """Every single decision against the flows on its two sides (Bengio et al. 2023)."""
+
+    type: Literal["db"] = "db"
+
+
+class SubTrajectoryBalance(Section):
+    """Every piece of an episode, weighted by its length (Madan et al. 2023)."""
+
+    type: Literal["subtb"] = "subtb"
+    decay: float = Field(0.9, gt=0, allow_inf_nan=False)
+    """Weight of a piece of n+1 decisions relative to one of n; above 1 favours long pieces."""
+
+
+ObjectiveConfig = Annotated[
+    TrajectoryBalance | VarianceTrajectoryBalance | DetailedBalance | SubTrajectoryBalance,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,33 @@
+"""From a config section to an objective."""
+
+from typing import assert_never
+
+from gflowvlm.config.objective import (
+    DetailedBalance,
+    ObjectiveConfig,
+    SubTrajectoryBalance,
+    TrajectoryBalance,
+    VarianceTrajectoryBalance,
+)
+from gflowvlm.objectives.base import Objective
+from gflowvlm.objectives.subtrajectory import SubTrajectoryBalanceLoss
+from gflowvlm.objectives.trajectory import (
+    DetailedBalanceLoss,
+    TrajectoryBalanceLoss,
+    VarianceLoss,
+)
+
+
+def build_objective(config: ObjectiveConfig) -> Objective:
+    """The objective that `config` names."""
+    match config:
+        case TrajectoryBalance():
+            return VarianceLoss() if config.log_z == "group" else TrajectoryBalanceLoss()
+        case VarianceTrajectoryBalance():
+            return VarianceLoss()
+        case DetailedBalance():
+            return DetailedBalanceLoss()
+        case SubTrajectoryBalance(decay=decay):
+            return SubTrajectoryBalanceLoss(decay)
+        case _:
+            assert_never(config)
