@@ -25,7 +25,9 @@ def number_line(env: gymnasium.Env) -> NumberLine:
 def test_a_split_chooses_the_arguments_and_kwargs_come_over_them() -> None:
     plain = number_line(make_environment("gflowvlm/NumberLine-v0", "ood"))
     assert (plain.low, plain.high, plain.limit) == (10, 50, 100)
-    changed = number_line(make_environment("gflowvlm/NumberLine-v0", "ood", {"high": 20, "limit": 10}))
+    changed = number_line(
+        make_environment("gflowvlm/NumberLine-v0", "ood", {"high": 20, "limit": 10})
+    )
     assert (changed.low, changed.high, changed.limit) == (10, 20, 10)
 
 
