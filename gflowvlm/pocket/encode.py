@@ -1,0 +1,72 @@
+"""Conversations as padded tensors for the pocket VLM's own pretraining."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from gflowvlm.pocket.architecture import CONTEXT, IMAGE, IMAGE_SIZE, PATCH_SIZE
+from gflowvlm.pocket.skills import Conversation
+
+IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """One conversation as ids, with what is to be learned marked."""
+
+    ids: list[int]  # [S]
+    learned: list[bool]  # [S]  True on the tokens of replies, end of turn included
+    starts: list[int]  # [turns]  first token of each turn
+    images: list[np.ndarray]  # uint8 [H, W, 3], one a turn
+
+
+def encode(conversation: Conversation, tokenizer: PreTrainedTokenizerFast) -> Encoded:
+    """The ids the chat template and the processor would give, turn by turn."""
+    ids, learned, starts = [tokenizer.bos_token_id], [False], []
+    for turn in conversation:
+        starts.append(len(ids))
+        prompt = f"<|user|>{IMAGE * IMAGE_TOKENS}{turn.question}<|end|><|assistant|>"
+        for text, is_reply in ((prompt, False), (f"{turn.reply}<|end|>", True)):
+            new = tokenizer(text, add_special_tokens=False).input_ids
+            ids += new
+            learned += [is_reply] * len(new)
+    return Encoded(ids=ids, learned=learned, starts=starts, images=[t.image for t in conversation])
+
+
+def positions(row: Encoded, rng: Generator) -> list[int]:
+    """Position ids with random leaps between turns, so that short rows train long distances."""
+    leaps = np.zeros(len(row.ids), dtype=np.int64)
+    room = CONTEXT - len(row.ids)
+    if rng.random() < 0.5 and len(row.starts) > 1:
+        total = int(rng.integers(0, room // 2))
+        for start in row.starts[1:]:
+            leaps[start] = int(rng.exponential(total / len(row.starts)))
+    offset = int(rng.integers(0, max(1, room - int(leaps.sum()))))
+    return (np.arange(len(row.ids)) + offset + leaps.cumsum()).clip(max=CONTEXT - 1).tolist()
+
+
+def to_pixels(images: Sequence[np.ndarray]) -> Tensor:
+    """[images, 3, H, W] float32, white 0 and black -2, as the processor gives it."""
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return (stacked.float() / 255 - 1) / 0.5
+
+
+def collate(rows: Sequence[Encoded], pad_id: int, rng: Generator) -> dict[str, Tensor]:
+    """Right-padded batch: input_ids, attention_mask, position_ids, learned [N, S], pixel_values."""
+    longest = max(len(row.ids) for row in rows)
+
+    def pad(values: list, fill: int | bool) -> list:
+        return values + [fill] * (longest - len(values))
+
+    return {
+        "input_ids": torch.tensor([pad(row.ids, pad_id) for row in rows]),
+        "attention_mask": torch.tensor([pad([1] * len(row.ids), 0) for row in rows]),
+        "position_ids": torch.tensor([pad(positions(row, rng), 0) for row in rows]),
+        "learned": torch.tensor([pad(row.learned, False) for row in rows]),
+        "pixel_values": to_pixels([image for row in rows for image in row.images]),
+    }

@@ -1,0 +1,178 @@
+"""Conversations that teach general skills: reading, comparing, adding, copying, replying in JSON.
+
+Nothing here is a policy: no conversation names `+` or `-` as an answer, and where a choice between
+phrases is not dictated by the question it is uniform. The format is the one any environment gets
+from `prompting`, with many other words in it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from numpy.random import Generator
+
+from gflowvlm.pocket import pictures
+from gflowvlm.pocket.pictures import Pixels
+from gflowvlm.pocket.words import LABELS, NOUNS, OBJECTS, PLACES, VERBS, WORDS
+from gflowvlm.prompting.wording import ask_for_json, write_json
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question about one picture and its answer."""
+
+    image: Pixels  # uint8 [64, 64, 3]
+    question: str  # empty after the first turn: the first question stays in force
+    reply: str
+    skill: str
+
+
+Conversation = list[Turn]
+
+
+def _pick(rng: Generator, words: tuple[str, ...], count: int = 1) -> tuple[str, ...]:
+    return tuple(words[i] for i in rng.choice(len(words), count, replace=False))
+
+
+def _number(rng: Generator) -> int:
+    """0-99, small numbers more often than a uniform draw would give them."""
+    return int(rng.integers(0, 10)) if rng.random() < 0.25 else int(rng.integers(0, 100))
+
+
+def _pair(rng: Generator) -> tuple[int, int]:
+    """Two different numbers; close ones, which are the hard ones to compare, half of the time."""
+    first = _number(rng)
+    while True:
+        gap = int(rng.integers(-12, 13)) if rng.random() < 0.5 else _number(rng) - first
+        if gap != 0 and 0 <= first + gap <= 99:
+            return first, first + gap
+
+
+def _say_smaller(subject: str, first: int, second: int) -> str:
+    return f"{subject} is {'smaller' if first < second else 'larger'}"
+
+
+def _free_choice(rng: Generator) -> tuple[str, ...]:
+    """Legal answers of an environment that does not exist: words, or phrases such as `open box 2`."""
+    count = int(rng.integers(2, 5))
+    if rng.random() < 0.6:
+        return _pick(rng, WORDS, count)
+    phrases: dict[str, None] = {}
+    while len(phrases) < count:
+        verb, thing, place = (_pick(rng, words)[0] for words in (VERBS, OBJECTS, PLACES))
+        phrase = f"{verb} {thing} {rng.integers(1, 10)}"
+        if rng.random() < 0.3:
+            phrase += f" from {place} {rng.integers(1, 10)}"
+        phrases[phrase] = None
+    return tuple(phrases)
+
+
+def read_numbers(rng: Generator, turns: int) -> Conversation:
+    """Read one or two labelled numbers in the order asked for, not the order drawn."""
+    labels = _pick(rng, LABELS, int(rng.integers(1, 3)))
+    noun = _pick(rng, NOUNS)[0]
+    keys = tuple(f"{label}{noun}" for label in labels)
+    question = ask_for_json(task="Read the picture.", text="", keys=keys)
+    conversation = []
+    swap = rng.random() < 0.5
+    for turn in range(turns):
+        numbers = tuple(_number(rng) for _ in labels)
+        order = slice(None, None, -1) if swap else slice(None)
+        image = pictures.labelled_numbers(labels[order], numbers[order], rng)
+        reply = write_json(dict(zip(keys, map(str, numbers), strict=True)))
+        conversation.append(Turn(image, question if turn == 0 else "", reply, "read"))
+    return conversation
+
+
+def compare(rng: Generator, turns: int) -> Conversation:
+    """Read two numbers, say how the first one compares, then answer by the rule in the question.
+
+    In half of the conversations there is no rule, and the answer is any legal one.
+    """
+    labels = _pick(rng, LABELS, 2)
+    noun = _pick(rng, NOUNS)[0]
+    keys = tuple(f"{label}{noun}" for label in labels)
+    ruled = rng.random() < 0.5
+    choices = _pick(rng, WORDS, 2) if ruled else _free_choice(rng)
+    last_key = ("action", "answer")[int(rng.random() < 0.3)]
+    task = f"Compare {labels[0]} with {labels[1]}."
+    if ruled:
+        task += (
+            f' If {labels[0]} is smaller say "{choices[0]}", if it is larger say "{choices[1]}".'
+        )
+    shown = tuple(choices[i] for i in rng.permutation(len(choices)))
+    question = ask_for_json(task=task, text="", keys=(*keys, "thoughts", last_key), choices=shown)
+    swap = rng.random() < 0.5
+    conversation = []
+    for turn in range(turns):
+        numbers = _pair(rng)
+        order = slice(None, None, -1) if swap else slice(None)
+        image = pictures.labelled_numbers(labels[order], numbers[order], rng)
+        smaller = numbers[0] < numbers[1]
+        answer = choices[0 if smaller else 1] if ruled else _pick(rng, choices)[0]
+        fields = dict(zip(keys, map(str, numbers), strict=True))
+        fields |= {"thoughts": _say_smaller(labels[0], *numbers), last_key: answer}
+        skill = "compare" if ruled else "compare_free"
+        conversation.append(Turn(image, question if turn == 0 else "", write_json(fields), skill))
+    return conversation
+
+
+def add(rng: Generator, turns: int) -> Conversation:
+    """Work out a small sum that is written on the picture."""
+    question = ask_for_json(task="Work out the sum.", text="", keys=("thoughts", "answer"))
+    conversation = []
+    for turn in range(turns):
+        first, second = (int(n) for n in rng.integers(0, 10, 2))
+        image = pictures.written(f"{first} + {second}", rng)
+        total = str(first + second)
+        fields = {"thoughts": f"{first} + {second} = {total}", "answer": total}
+        conversation.append(Turn(image, question if turn == 0 else "", write_json(fields), "add"))
+    return conversation
+
+
+def read_cards(rng: Generator, turns: int) -> Conversation:
+    """Name the ranks of one to four cards, line by line."""
+    question = ask_for_json(task="Name the cards.", text="", keys=("cards",))
+    conversation = []
+    for turn in range(turns):
+        ranks = tuple(pictures.RANKS[i] for i in rng.integers(0, 13, int(rng.integers(1, 5))))
+        reply = write_json({"cards": " ".join(ranks)})
+        conversation.append(
+            Turn(pictures.cards(ranks, rng), question if turn == 0 else "", reply, "cards")
+        )
+    return conversation
+
+
+def copy_phrase(rng: Generator, turns: int) -> Conversation:
+    """Repeat one of the phrases listed: the one asked for, or any where none is asked for."""
+    conversation = []
+    last_key = ("action", "answer")[int(rng.random() < 0.3)]
+    for turn in range(turns):
+        choices = _free_choice(rng)
+        number = int(rng.integers(len(choices)))
+        dictated = rng.random() < 0.6
+        ordinals = ("first", "second", "third", "fourth")
+        wish = f"Take the {ordinals[number]}." if dictated else "Take any."
+        question = ask_for_json(task=wish, text="", keys=("thoughts", last_key), choices=choices)
+        thought = f"the {ordinals[number]}" if dictated else "any"
+        fields = {"thoughts": thought, last_key: choices[number]}
+        image = pictures.written(str(_number(rng)), rng)
+        skill = "copy" if dictated else "copy_free"
+        conversation.append(Turn(image, question, write_json(fields), skill))
+    return conversation
+
+
+SKILLS: dict[Callable[[Generator, int], Conversation], float] = {
+    read_numbers: 0.22,
+    compare: 0.43,
+    add: 0.08,
+    read_cards: 0.12,
+    copy_phrase: 0.15,
+}
+"""How often each skill is drawn; comparing is the longest to learn."""
+
+
+def converse(rng: Generator, turns: int) -> Conversation:
+    """A conversation of one skill, drawn by its share."""
+    skills = list(SKILLS)
+    shares = [SKILLS[skill] for skill in skills]
+    return skills[rng.choice(len(skills), p=shares)](rng, turns)

@@ -1,0 +1,28 @@
+"""The words general skills are made of; the tokenizer learns its merges from the same."""
+
+LABELS = (
+    "current", "target", "left", "right", "first", "second", "start", "goal", "red", "blue",
+    "north", "south", "mine", "yours", "price", "score",
+)  # fmt: skip
+"""Words written beside a number on a picture."""
+
+NOUNS = ("", " number", " number", " value", " count")
+"""What follows a label in a key of the reply: `left number`."""
+
+WORDS = (
+    "up", "down", "yes", "no", "stop", "go", "open", "close", "hot", "cold", "day", "night",
+    "rise", "fall", "apple", "pear", "gold", "silver", "cat", "dog", "sun", "moon", "tea",
+    "milk", "hit", "stand", "push", "pull", "in", "out", "more", "less", "one", "two", "alpha",
+    "beta", "sea", "land", "fast", "slow",
+)  # fmt: skip
+"""One-word answers."""
+
+VERBS = (
+    "open", "close", "go to", "take", "put", "look at", "clean", "heat", "cool", "use",
+    "examine", "move",
+)  # fmt: skip
+OBJECTS = (
+    "box", "drawer", "shelf", "cabinet", "apple", "mug", "plate", "lamp", "book", "key", "door",
+    "fridge", "pan", "knife", "egg", "cup",
+)  # fmt: skip
+PLACES = ("shelf", "table", "drawer", "counter", "sink", "bed", "desk", "box")
