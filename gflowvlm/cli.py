@@ -1,0 +1,179 @@
+"""The command line; each verb imports what it needs only when it runs."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from gflowvlm import __version__
+from gflowvlm.config.load import dump_json, load
+from gflowvlm.errors import UserError
+
+_INTERRUPTED = 130  # what shells give for a process ended by SIGINT
+_USER_ERROR = 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse, with usage errors on one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_USER_ERROR, f"{self.prog}: {message} (try {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and give the exit code: 0, 2 for a user's error, 130 when interrupted."""
+    options = _parse(arguments)
+    debug = os.environ.get("GFLOWVLM_DEBUG") == "1"
+    try:
+        options.verb(options)
+    except KeyboardInterrupt:
+        print("gflowvlm: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except UserError as error:
+        if debug:
+            raise
+        print(error, file=sys.stderr)
+        return _USER_ERROR
+    except OSError as error:
+        # With a file name it is the user's disk, without one it is our bug.
+        if debug or error.filename is None:
+            raise
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        return _USER_ERROR
+    return 0
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train what a recipe says, or go on with a run's folder."""
+    config = load(_recipe_of(options.config, options.resume), options.overrides)
+    from gflowvlm import launch
+
+    print(f"run: {launch.train(config, resume=options.resume)}")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Measure a run's policy, or the policy that a recipe starts from."""
+    target: Path = options.target
+    if not target.is_dir():
+        load(target)  # a wrong recipe should fail before the heavy imports
+    from gflowvlm import launch
+
+    result = launch.evaluate(
+        target,
+        splits=options.split,
+        episodes=options.episodes,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        start=options.start,
+    )
+    print(f"results: {result}")
+
+
+def show_config(options: argparse.Namespace) -> None:
+    """Print all settings of a recipe, checked and with defaults filled in."""
+    print(dump_json(load(options.config, options.overrides)))
+
+
+def build_pocket(options: argparse.Namespace) -> None:
+    """Train the embedded model anew."""
+    from gflowvlm.pocket.build import Recipe, build
+
+    recipe = Recipe() if options.steps is None else Recipe(steps=options.steps)
+    print(f"model: {build(output=options.output, resume=options.resume, recipe=recipe)}")
+
+
+def _recipe_of(path: Path, resume: bool) -> Path:
+    if not path.is_dir():
+        return path
+    stored = path / "config.json"
+    if not resume:
+        raise UserError(
+            f"{path}: found a folder, expected a recipe; "
+            f"pass a YAML file, or --resume to continue the run in it"
+        )
+    if not stored.is_file():
+        raise UserError(f"{path} is no run folder: it holds no config.json; pass a recipe")
+    return stored
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    # Not parse_args: argparse takes an empty list of overrides as soon as an option follows the
+    # recipe, and then stumbles over `train recipe.yaml --resume trainer.max_updates=9`.
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    for argument in rest:
+        if argument.startswith("-") or not hasattr(options, "overrides"):
+            parser.error(f"found {argument}, which {options.verb_name} does not take")
+        options.overrides.append(argument)
+    return options
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="gflowvlm", description="Fine-tune vision-language agents with GFlowNets."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(metavar="VERB", required=True, dest="verb_name")
+    _add_train(_verb(verbs, "train", train))
+    _add_evaluate(_verb(verbs, "evaluate", evaluate))
+    _add_recipe(_verb(verbs, "config", show_config))
+    pocket = verbs.add_parser("pocket", help="the model inside the package")
+    pocket_verbs = pocket.add_subparsers(metavar="VERB", required=True, dest="pocket_verb")
+    _add_pocket_build(_verb(pocket_verbs, "build", build_pocket))
+    return parser
+
+
+def _verb(
+    verbs: "argparse._SubParsersAction[_Parser]",
+    name: str,
+    action: Callable[[argparse.Namespace], None],
+) -> argparse.ArgumentParser:
+    help_text = (action.__doc__ or "").rstrip(".")
+    parser = verbs.add_parser(name, help=help_text, description=help_text)
+    parser.set_defaults(verb=action)
+    return parser
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a recipe in YAML")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="a.b=value", help="settings that differ from the recipe"
+    )
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser)
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from the newest checkpoint; CONFIG may then be the run's folder",
+    )
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", type=Path, metavar="TARGET", help="a run's folder or a recipe")
+    parser.add_argument(
+        "--split", action="append", metavar="NAME", help="split to measure; may be repeated"
+    )
+    parser.add_argument("--episodes", type=_positive, metavar="N", help="games per split")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the games (0)")
+    parser.add_argument(
+        "--batch-size", type=_positive, default=32, metavar="N", help="games side by side (32)"
+    )
+    parser.add_argument(
+        "--start", action="store_true", help="measure the policy that training started from"
+    )
+
+
+def _add_pocket_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="new folder")
+    parser.add_argument("--steps", type=_positive, metavar="N", help="fewer or more updates")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted build")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number of at least 1")
+    return int(text)
