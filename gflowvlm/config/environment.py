@@ -1,0 +1,18 @@
+"""Which task is played."""
+
+from typing import Any
+
+from pydantic import Field
+
+from gflowvlm.config.section import Section
+
+
+class EnvironmentConfig(Section):
+    """A registered Gymnasium environment and the split that training draws its starts from."""
+
+    id: str = Field(min_length=1)
+    """Gymnasium id, for example `gflowvlm/NumberLine-v0`."""
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Arguments for the environment's constructor."""
+    train_split: str = Field(default="id", min_length=1)
+    """Split of starts that training draws from."""

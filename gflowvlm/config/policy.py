@@ -1,0 +1,48 @@
+"""Which model plays, and how it speaks."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from gflowvlm.config.section import Section
+
+
+class LoraConfig(Section):
+    """The adapter that training changes."""
+
+    rank: int = Field(default=8, ge=1)
+    """Rank of each low-rank pair."""
+    alpha: float = Field(default=16.0, gt=0)
+    """Scale of the adapter; its output is multiplied by alpha / rank."""
+    targets: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Names of the linear layers of the language decoder that get an adapter; null for all."""
+
+
+class PolicyConfig(Section):
+    """A vision-language model with an adapter, and the rules of its replies."""
+
+    model: str = Field(default="pocket", min_length=1)
+    """`pocket` for the model inside the package, else a model folder or a hub id."""
+    start: str | None = Field(default=None, min_length=1)
+    """Adapter that training starts from and is measured against: a folder, or `pocket/number_line`
+    for one inside the package; null starts from the bare model."""
+    lora: LoraConfig = LoraConfig()
+    """The adapter."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Divides the logits, alike in acting, scoring and the reference."""
+    actions: Literal["free", "constrained"] = "free"
+    """`free` parses the action from the text; `constrained` masks tokens to the legal actions."""
+    layout: Literal["transcript"] = "transcript"
+    """How history enters the prompt: one growing conversation with all its images."""
+    thought_weight: float = Field(default=1.0, ge=0)
+    """Weight of a thought's log-probability in a reply's; 1 is a true log-probability."""
+    max_reply_tokens: int = Field(default=48, ge=1)
+    """A reply longer than this many tokens is cut off and counted as a problem."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the frozen weights; log-probabilities are float32 in any case."""
+    attention: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
+    """Attention kernel of the Transformers library."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs; `auto` takes a GPU if there is one."""

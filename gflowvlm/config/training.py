@@ -1,0 +1,77 @@
+"""How long and how fast training goes, and when it is looked at."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from gflowvlm.config.section import Section
+
+
+class TrainerConfig(Section):
+    """One update is one step of the optimiser on freshly played groups of episodes."""
+
+    max_updates: int = Field(default=300, ge=1)
+    """Updates in the whole run."""
+    groups_per_update: int = Field(default=8, ge=1)
+    """Groups played for one update; the episodes of a group share their start."""
+    group_size: int = Field(default=4, ge=1)
+    """Episodes in a group."""
+    rows_per_pass: int = Field(default=32, ge=1)
+    """Rows in one forward pass; bounds memory, does not change the result."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Peak learning rate of the adapter."""
+    head_learning_rate: float = Field(default=1e-3, gt=0)
+    """Learning rate of flow heads and log Z; the adapter's schedule does not touch it."""
+    warmup_updates: int = Field(default=0, ge=0)
+    """Updates over which the adapter's learning rate rises from zero to its peak."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """How the adapter's learning rate falls to zero after the warm-up, if it does."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decay of the adapter's weights."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients longer than this are scaled down to it."""
+    checkpoint_every: int = Field(default=50, ge=1)
+    """Updates between checkpoints; the last update always gets one."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Newest checkpoints kept on disk."""
+    log_every: int = Field(default=1, ge=1)
+    """Updates between lines of metrics."""
+
+    @model_validator(mode="after")
+    def _warmup_ends_within_the_run(self) -> "TrainerConfig":
+        if self.warmup_updates > self.max_updates:
+            raise ValueError(
+                f"found warmup_updates = {self.warmup_updates} beyond "
+                f"max_updates = {self.max_updates}; lower trainer.warmup_updates"
+            )
+        return self
+
+
+class EvaluationConfig(Section):
+    """Games played to measure the policy; their seeds are disjoint from training's."""
+
+    splits: tuple[str, ...] = Field(default=("id",), min_length=1)
+    """Splits measured, each reported by itself."""
+    episodes: int = Field(default=200, ge=1)
+    """Games per split."""
+    every: int = Field(default=0, ge=0)
+    """Updates between evaluations during training; 0 for none."""
+    at_end: bool = True
+    """Whether the finished policy is evaluated."""
+
+
+class Schedule(Section):
+    """A number that moves in a straight line from `start` to `end`; a bare number stays put."""
+
+    start: float = Field(gt=0)
+    """Value at the first update."""
+    end: float = Field(gt=0)
+    """Value from update `over` on."""
+    over: int = Field(ge=0)
+    """Updates from `start` to `end`; 0 is at `end` from the first update."""
+
+    def at(self, update: int) -> float:
+        """Value at an update, counted from 0."""
+        if update >= self.over:
+            return self.end
+        return self.start + (self.end - self.start) * update / self.over

@@ -1,0 +1,155 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gflowvlm.config.error import ConfigError
+from gflowvlm.config.load import dump_json, load
+from gflowvlm.config.objective import DetailedBalance, SubTrajectoryBalance
+from gflowvlm.config.supervised import SupervisedFineTuning
+
+Complaint = Callable[..., str]
+
+
+def test_a_recipe_fills_in_defaults_and_lends_its_name(recipe: Path) -> None:
+    config = load(recipe)
+    assert config.name == "number_line-subtb"
+    assert config.run_dir == Path("runs/number_line-subtb")
+    assert config.objective == SubTrajectoryBalance(decay=0.5)
+    assert (config.trainer.max_updates, config.trainer.group_size) == (20, 4)
+
+
+def test_overrides_change_and_add_settings_in_order(recipe: Path) -> None:
+    config = load(
+        recipe,
+        ["name=mine", "trainer.max_updates=7", "trainer.max_updates=8", "policy.lora.rank=2"],
+    )
+    assert (config.name, config.trainer.max_updates, config.policy.lora.rank) == ("mine", 8, 2)
+
+
+def test_a_number_in_scientific_notation_is_a_number(recipe: Path) -> None:
+    # PyYAML's own rules read 1e-5 as text
+    assert load(recipe, ["trainer.learning_rate=1e-5"]).trainer.learning_rate == 0.00001
+
+
+def test_a_whole_section_can_be_replaced(recipe: Path) -> None:
+    assert load(recipe, ["objective={type: db}"]).objective == DetailedBalance()
+    supervised = load(recipe, ["objective={type: sft, loss_on: [action]}"]).objective
+    assert supervised == SupervisedFineTuning(loss_on=("action",))
+
+
+def test_a_bare_number_is_a_schedule_that_never_moves(recipe: Path) -> None:
+    beta = load(recipe, ["beta=2"]).beta
+    assert (beta.at(0), beta.at(1000)) == (2.0, 2.0)
+
+
+def test_a_schedule_moves_in_a_straight_line_and_then_stays(recipe: Path) -> None:
+    beta = load(recipe, ["beta={start: 1, end: 3, over: 4}"]).beta
+    # 1 + 2 * u / 4
+    assert [beta.at(u) for u in (0, 1, 2, 4, 9)] == [1.0, 1.5, 2.0, 3.0, 3.0]
+
+
+def test_the_printed_config_reads_back_to_the_same(recipe: Path, tmp_path: Path) -> None:
+    config = load(recipe, ["trainer.learning_rate=3e-7", "environment.kwargs.high=10"])
+    printed = tmp_path / "config.json"
+    printed.write_text(dump_json(config))
+    assert load(printed) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "guess"),
+    [
+        ("trainer.max_updats=3", "trainer.max_updates"),
+        ("trainr.max_updates=3", "trainer.max_updates"),
+        ("learning_rate=1", "trainer.learning_rate"),
+        ("policy.lora.rnk=1", "policy.lora.rank"),
+        ("sead=1", "seed"),
+    ],
+)
+def test_an_unknown_setting_names_the_nearest(
+    complaint: Complaint, override: str, guess: str
+) -> None:
+    path = override.partition("=")[0]
+    assert complaint(override) == (
+        f"override {override}: {path}: unknown setting; did you mean {guess}?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "finding"),
+    [
+        ("trainer.max_updates=many", 'trainer.max_updates: found "many", expected a whole number'),
+        ("trainer.max_updates=1.5", "trainer.max_updates: found 1.5, expected a whole number"),
+        ("trainer.max_updates=true", "trainer.max_updates: found true, expected a whole number"),
+        ("trainer.learning_rate=.inf", 'trainer.learning_rate: found ".inf", expected a number'),
+        ("seed=-1", "seed: found -1, expected at least 0"),
+        ("policy.actions=fre", 'policy.actions: found "fre", expected free or constrained'),
+        ("evaluation.splits=id", 'evaluation.splits: found "id", expected a list'),
+        ("evaluation.splits=[]", "evaluation.splits: found [], expected a list of at least 1"),
+        ("trainer=3", "trainer: found 3, expected a section of `key: value` lines"),
+        ("name=a/b", 'name: found "a/b", expected one folder\'s name'),
+        ("objective={decay: 1}", "objective.type: found nothing, expected one of tb, var_tb"),
+        ("objective={type: sft, loss_on: [x]}", 'objective.loss_on.0: found "x", expected fields'),
+    ],
+)
+def test_a_wrong_value_says_what_was_found_and_expected(
+    complaint: Complaint, override: str, finding: str
+) -> None:
+    message = complaint(override)
+    assert message.startswith(f"override {override}: {finding}")
+    assert "\n" not in message
+
+
+def test_a_setting_of_another_type_says_whose_it_is(complaint: Complaint) -> None:
+    assert complaint("objective.type=db") == (
+        "subtb.yaml:6: objective.decay: no setting of type db, only of subtb; "
+        "remove it or change objective.type"
+    )
+
+
+def test_a_missing_section_is_named(recipe: Path) -> None:
+    recipe.write_text("reward: {type: log_linear}\nobjective: {type: db}\n")
+    with pytest.raises(ConfigError, match=r"subtb.yaml: environment is missing; add it"):
+        load(recipe)
+
+
+def test_each_problem_gets_its_own_line(complaint: Complaint) -> None:
+    lines = complaint("seed=x", "trainer.max_updates=y", "polcy.model=z").splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["seed", "trainer.max_updates", "polcy.model"]
+
+
+@pytest.mark.parametrize("override", ["foo", "=3", "a b=3", "a..b=3", "-x=1"])
+def test_a_malformed_override_shows_the_form(complaint: Complaint, override: str) -> None:
+    assert complaint(override) == (
+        f"override {override}: found no setting and value, expected a.b=value, "
+        "for example trainer.max_updates=100"
+    )
+
+
+def test_an_override_inside_a_single_value_is_refused(complaint: Complaint) -> None:
+    assert complaint("trainer.max_updates.x.y=1") == (
+        "override trainer.max_updates.x.y=1: trainer.max_updates is 20, which has no settings "
+        "inside; override trainer.max_updates itself"
+    )
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["objective={type: var_tb}"], ["objective={type: tb, log_z: group}"]],
+)
+def test_objectives_that_compare_a_group_need_two_in_it(
+    complaint: Complaint, recipe: Path, overrides: list[str]
+) -> None:
+    assert load(recipe, [*overrides, "trainer.group_size=2"]).trainer.group_size == 2
+    assert "set trainer.group_size to 2 or more" in complaint(*overrides, "trainer.group_size=1")
+
+
+def test_a_warmup_longer_than_the_run_is_refused(complaint: Complaint) -> None:
+    assert "lower trainer.warmup_updates" in complaint("trainer.warmup_updates=21")
+
+
+def test_a_mistyped_file_names_its_neighbour(recipe: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no such file; did you mean .*/number_line/subtb.yaml"):
+        load(recipe.with_name("subtv.yaml"))
+    with pytest.raises(ConfigError, match=r"no such file; did you mean .*/number_line\?"):
+        load(recipe.parent.with_name("numberline") / "subtb.yaml")
