@@ -4,7 +4,7 @@ Letters: N rows, S tokens of the longest row, B episodes, T decisions of the lon
 D decisions in all rows, M sampled tokens in all rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,9 @@ class Row:
     input_ids: tuple[int, ...]  # [S]
     decision_of: tuple[int, ...]  # [S]    which decision a sampled token belongs to, -1 = context
     segment: tuple[int, ...]  # [S]        episode.Segment of each token
-    state_at: tuple[int, ...]  # [T+1]     position where h_t is read: last context token before reply t
+    state_at: tuple[
+        int, ...
+    ]  # [T+1]     position where h_t is read: last context token before reply t
     vision: Mapping[str, Tensor]  #        the processor's vision tensors, opaque
     allowed: Mapping[int, tuple[int, ...]]  # position -> ids a constrained step could choose from
     token_types: tuple[int, ...] | None = None  # [S]  the processor's mm_token_type_ids, if any
@@ -42,6 +44,24 @@ class StepScores:
     flow: Tensor | None  # [D + N]   log F at each row's T+1 states, float32, or None without a head
     token_log_prob: Tensor  # [M]    each sampled token, nats
     token_decision: Tensor  # [M]    int64, which of the D decisions it belongs to
+
+
+def concatenate(parts: Sequence[StepScores]) -> StepScores:
+    """Scores of several passes as if their rows had been scored in one."""
+    before, decisions = 0, []
+    for part in parts:
+        decisions.append(part.token_decision + before)
+        before += len(part.action_log_prob)
+    flows = [part.flow for part in parts if part.flow is not None]
+    assert len(flows) in (0, len(parts)), "some parts have flows and some have none"
+    return StepScores(
+        thought_log_prob=torch.cat([part.thought_log_prob for part in parts]),
+        action_log_prob=torch.cat([part.action_log_prob for part in parts]),
+        entropy=torch.cat([part.entropy for part in parts]),
+        flow=torch.cat(flows) if flows else None,
+        token_log_prob=torch.cat([part.token_log_prob for part in parts]),
+        token_decision=torch.cat(decisions),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

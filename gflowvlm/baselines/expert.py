@@ -1,0 +1,137 @@
+"""Games of an environment's expert as conversations, stored the way TRL reads vision data."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+from datasets import Dataset, Features, Image, List, Value
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from gflowvlm.episode import Observation
+from gflowvlm.errors import UserError
+from gflowvlm.prompting.messages import turns_of
+from gflowvlm.prompting.reply import format_reply
+from gflowvlm.rollouts.environments import facts_of, observe
+from gflowvlm_envs.contract import Expert
+
+FEATURES = Features(
+    {
+        "messages": List(
+            {
+                "role": Value("string"),
+                "content": List({"type": Value("string"), "text": Value("string")}),
+            }
+        ),
+        "images": List(Image()),
+        "source": Value("string"),
+    }
+)
+"""TRL's conversational vision format; `source` says which part of the loss applies."""
+
+EXPERT = "expert"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """One turn of a conversation that is to be imitated."""
+
+    image: NDArray[np.uint8]  # [H, W, 3]
+    text: str  # what the user says beside the image; may be empty
+    reply: str
+
+
+def expert_games(
+    make: Callable[[], gymnasium.Env[Any, Any]],
+    *,
+    seeds: Iterable[int],
+    mistakes: float,
+    check: Callable[[dict[str, Any]], None] = lambda info: None,
+) -> Iterator[list[Exchange]]:
+    """One conversation a seed: the expert's thoughts are true, its actions wrong by `mistakes`.
+
+    Args:
+        make: builds the environment; it must offer `expert`.
+        seeds: start seeds.
+        mistakes: share of actions replaced by a wrong one.
+        check: called with every `info` shown; raises if it may not be trained on.
+
+    Raises:
+        UserError: the environment has no expert.
+    """
+    environment = make()
+    player = cast(Expert, environment.unwrapped)
+    if not hasattr(player, "expert"):
+        raise UserError(
+            f"{type(player).__name__} has no expert(), expected one for supervised fine-tuning: "
+            "add the method, or train from your own dataset"
+        )
+    for seed in seeds:
+        pixels, info = environment.reset(seed=seed)
+        shown: list[Observation] = []
+        replies: list[str] = []
+        ended = False
+        while not ended:
+            check(info)
+            shown.append(observe(pixels, info))
+            move = player.expert(mistakes)
+            action = shown[-1].legal_actions[move.action]
+            replies.append(format_reply(facts_of(info), move.thought, action))
+            pixels, _, terminated, truncated, info = environment.step(move.action)
+            ended = terminated or truncated
+        yield [
+            Exchange(image=o.image, text=turn.text, reply=reply)
+            for o, turn, reply in zip(shown, turns_of(shown), replies, strict=True)
+        ]
+    environment.close()
+
+
+def to_dataset(conversations: Iterable[tuple[str, Sequence[Exchange]]]) -> Dataset:
+    """(source, exchanges) pairs as rows of `messages` and `images`."""
+    rows = []
+    for source, exchanges in conversations:
+        messages = []
+        for exchange in exchanges:
+            content = [{"type": "image", "text": None}]
+            if exchange.text:
+                content.append({"type": "text", "text": exchange.text})
+            messages.append({"role": "user", "content": content})
+            reply = [{"type": "text", "text": exchange.reply}]
+            messages.append({"role": "assistant", "content": reply})
+        images = [PillowImage.fromarray(exchange.image) for exchange in exchanges]
+        rows.append({"messages": messages, "images": images, "source": source})
+    return Dataset.from_list(rows, features=FEATURES)
+
+
+def from_dataset(dataset: Dataset) -> Iterator[tuple[str, list[Exchange]]]:
+    """The inverse of `to_dataset`; each user message carries exactly one image.
+
+    Raises:
+        UserError: a row is not a sequence of image questions and text answers.
+    """
+    for number, row in enumerate(cast(Iterable[dict[str, Any]], dataset)):
+        messages, images = row["messages"], row["images"]
+        asked, answered = messages[::2], messages[1::2]
+        roles = [message["role"] for message in messages]
+        if roles != ["user", "assistant"] * len(images):
+            raise UserError(
+                f"row {number}: found roles {roles} for {len(images)} images, expected user and "
+                "assistant in turn with one image for each user message"
+            )
+        yield (
+            row.get("source") or EXPERT,
+            [
+                Exchange(
+                    image=np.asarray(image.convert("RGB"), dtype=np.uint8),
+                    text=_text_of(question),
+                    reply=_text_of(answer),
+                )
+                for image, question, answer in zip(images, asked, answered, strict=True)
+            ],
+        )
+
+
+def _text_of(message: dict[str, Any]) -> str:
+    return "".join(part["text"] for part in message["content"] if part["type"] == "text")

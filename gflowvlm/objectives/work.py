@@ -1,0 +1,21 @@
+"""One update's rows and how they are judged: what a training method hands to the trainer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gflowvlm.batch import Row, StepScores
+from gflowvlm.objectives.base import ObjectiveOutput
+
+Loss = Callable[[StepScores, slice], ObjectiveOutput]
+"""Scores of the rows in a slice of the batch -> their loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One update's rows and how they are judged."""
+
+    rows: Sequence[Row]
+    loss: Loss
+    couples_rows: bool  # True if a row's loss depends on other rows
+    share: Callable[[slice], float]  # weight of a slice's loss in that of the whole; sums to 1
+    metrics: dict[str, float]  # what is known before the update
