@@ -1,0 +1,264 @@
+"""A policy without a model: one number per history and action of an enumerated game."""
+
+import sys
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import Parameter
+
+from gflowvlm.batch import Row, StepScores
+from gflowvlm.episode import Observation, Reply, Segment
+from gflowvlm.errors import UserError
+from gflowvlm.exact.tree import Tree
+from gflowvlm.policy.base import EpisodeKey
+from gflowvlm.policy.noise import uniforms
+from gflowvlm.policy.sampling import inverse_cdf
+
+TABLE_FILE = "tabular.safetensors"
+
+ReadState = Callable[[Observation], Hashable]
+"""From what is shown to the state of the game; asked only where several could be meant."""
+
+
+class TabularPolicy:
+    """Implements `policy.base.Policy` exactly, so that trained laws can be compared without noise.
+
+    Every history of `tree` has a log-flow and, for each legal action, a logit. Training starts at
+    the tree's reference, which stays the frozen reference. A row is (node, action, node, action,
+    ...): a context token names the history by its number in `tree.nodes`, the sampled token is the
+    index of the action; a reply's text is the action's word. There are no thoughts.
+    """
+
+    def __init__(self, tree: Tree, read_state: ReadState | None = None) -> None:
+        """Tables of the size of the tree, in float64.
+
+        Args:
+            tree: the game; its `log_ref` is the reference.
+            read_state: tells starts apart, and outcomes of chance; `read_starts` makes one. None
+                does where there is one start and no chance.
+        """
+        self.tree = tree
+        self.read_state = read_state
+        self.log_ref = torch.from_numpy(tree.log_ref)  # [N, A], -inf = no such action
+        actions = torch.tensor([len(node.legal) for node in tree.nodes])
+        self.legal = torch.arange(tree.width)[None] < actions[:, None]  # [N, A]
+        self.logits = Parameter(torch.where(self.legal, self.log_ref, 0.0))  # [N, A]
+        self.log_flow = Parameter(torch.zeros(len(tree.nodes), dtype=torch.float64))  # [N]
+
+    def session(
+        self, keys: Sequence[EpisodeKey], *, exploration_temperature: float = 1.0
+    ) -> "TabularSession":
+        """Open a session with one slot per key; exploration temperature 0 is greedy."""
+        return TabularSession(self, keys, exploration_temperature)
+
+    def score(self, rows: Sequence[Row]) -> StepScores:
+        """Differentiable log-probs of the actions in `rows`, and the flows of their histories."""
+        return self._score(rows, self.logits, self._flows(rows))
+
+    @torch.no_grad()
+    def score_reference(self, rows: Sequence[Row]) -> StepScores:
+        """The same under the reference: no gradient, no flow."""
+        return self._score(rows, self.log_ref, None)
+
+    def parameter_groups(self) -> dict[str, list[Parameter]]:
+        """Logits as `adapter`, flows as `heads`."""
+        return {"adapter": [self.logits], "heads": [self.log_flow]}
+
+    @torch.no_grad()
+    def log_policy(self) -> NDArray[np.float64]:
+        """[N, A] log-probs for `exact.law.terminal_law`, -inf where there is no action."""
+        table = torch.full_like(self.logits, -torch.inf)
+        acting = self.legal.any(1)
+        table[acting] = self.log_softmax(self.logits, acting.nonzero()[:, 0])
+        return table.numpy()
+
+    def log_softmax(self, logits: Tensor, nodes: Tensor) -> Tensor:
+        """[len(nodes), A] log-probs at histories that have not ended."""
+        return torch.where(self.legal[nodes], logits[nodes], -torch.inf).log_softmax(-1)
+
+    def save(self, folder: Path) -> None:
+        """Write both tables."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tables = {"logits": self.logits.detach(), "log_flow": self.log_flow.detach()}
+        save_file(tables, folder / TABLE_FILE)
+
+    @torch.no_grad()
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote, in place.
+
+        Raises:
+            UserError: it belongs to another tree.
+        """
+        tables = load_file(Path(folder) / TABLE_FILE)
+        if tables["logits"].shape != self.logits.shape:
+            raise UserError(
+                f"{folder} holds logits {list(tables['logits'].shape)}, this tree has "
+                f"{list(self.logits.shape)}: load into the policy of the same game"
+            )
+        self.logits.copy_(tables["logits"])
+        self.log_flow.copy_(tables["log_flow"])
+
+    def _score(self, rows: Sequence[Row], logits: Tensor, flow: Tensor | None) -> StepScores:
+        nodes = torch.tensor([token for row in rows for token in row.input_ids[::2]])
+        actions = torch.tensor([token for row in rows for token in row.input_ids[1::2]])
+        log_prob = self.log_softmax(logits, nodes)
+        chosen = log_prob.gather(1, actions[:, None])[:, 0]
+        every = log_prob.detach()
+        return StepScores(
+            thought_log_prob=torch.zeros_like(chosen),
+            action_log_prob=chosen,
+            entropy=-torch.where(every > -torch.inf, every * every.exp(), 0.0).sum(1),
+            flow=flow,
+            token_log_prob=chosen,
+            token_decision=torch.arange(len(chosen)),
+        )
+
+    def _flows(self, rows: Sequence[Row]) -> Tensor:
+        """[D + N] log F; NaN after a last action whose outcome is left to chance."""
+        states: list[int] = []
+        for row in rows:
+            states.extend(row.input_ids[::2])
+            branches = self.tree.nodes[row.input_ids[-2]].branches[row.input_ids[-1]]
+            states.append(branches[0].child if len(branches) == 1 else -1)
+        node = torch.tensor(states)
+        return torch.where(node >= 0, self.log_flow[node], torch.nan)
+
+
+@dataclass
+class _Slot:
+    key: EpisodeKey
+    nodes: list[int] = field(default_factory=list)  # histories at which a reply was given
+    actions: list[int] = field(default_factory=list)
+
+
+class TabularSession:
+    """Implements `policy.base.Session` for a table; the slot's place in the tree is its memory."""
+
+    def __init__(
+        self, policy: TabularPolicy, keys: Sequence[EpisodeKey], exploration_temperature: float
+    ) -> None:
+        """One slot per key; the temperature divides the logits of what is sampled."""
+        self._policy = policy
+        self._temperature = exploration_temperature
+        self._slots = [_Slot(key) for key in keys]
+        self._open = set(range(len(keys)))
+
+    @torch.no_grad()
+    def reply(self, observations: Mapping[int, Observation]) -> dict[int, Reply]:
+        """Sample one action for each slot given; slots left out are dropped for good."""
+        gone = [slot for slot in observations if slot not in self._open]
+        if gone:
+            raise ValueError(f"slots {gone} were left out of an earlier turn: open a new session")
+        self._open = set(observations)
+        if not observations:
+            return {}
+        live = [self._slots[slot] for slot in observations]
+        for slot, seen in zip(live, observations.values(), strict=True):
+            slot.nodes.append(self._place(slot, seen))
+        log_prob = self._policy.log_softmax(
+            self._policy.logits, torch.tensor([slot.nodes[-1] for slot in live])
+        )
+        chosen, value = self._draw(log_prob, live)
+        replies = {}
+        for index, slot, action, behaviour in zip(observations, live, chosen, value, strict=True):
+            slot.actions.append(action)
+            replies[index] = Reply(
+                text=observations[index].legal_actions[action],
+                token_ids=(action,),
+                segment=(Segment.ACTION,),
+                log_probs=(behaviour,),
+                action=action,
+            )
+        return replies
+
+    def row(self, slot: int) -> Row:
+        """Histories and actions in turn; the last state is read at the last action."""
+        nodes, actions = self._slots[slot].nodes, self._slots[slot].actions
+        steps = range(len(actions))
+        return Row(
+            input_ids=tuple(token for pair in zip(nodes, actions, strict=True) for token in pair),
+            decision_of=tuple(decision for step in steps for decision in (-1, step)),
+            segment=(Segment.CONTEXT, Segment.ACTION) * len(actions),
+            state_at=(*(2 * step for step in steps), 2 * len(actions) - 1),
+            vision={},
+            allowed={
+                2 * step + 1: tuple(range(len(self._policy.tree.nodes[nodes[step]].legal)))
+                for step in steps
+            },
+        )
+
+    def room(self, slot: int) -> int:
+        """A table has no context to fill."""
+        return sys.maxsize
+
+    def _draw(self, log_prob: Tensor, live: Sequence[_Slot]) -> tuple[list[int], list[float]]:
+        """One action per slot by one uniform of its decision, and its behaviour log-prob."""
+        if self._temperature == 0.0:
+            return log_prob.argmax(-1).tolist(), [0.0] * len(live)
+        if self._temperature != 1.0:
+            log_prob = (log_prob / self._temperature).log_softmax(-1)
+        noise = np.concatenate([uniforms(slot.key, len(slot.actions), 1) for slot in live])
+        chosen = inverse_cdf(log_prob, torch.from_numpy(noise))
+        return chosen.tolist(), log_prob.gather(1, chosen[:, None])[:, 0].tolist()
+
+    def _place(self, slot: _Slot, seen: Observation) -> int:
+        """Number of the history that `seen` completes."""
+        tree = self._policy.tree
+        candidates = (
+            [branch.child for branch in tree.nodes[slot.nodes[-1]].branches[slot.actions[-1]]]
+            if slot.nodes
+            else list(tree.roots)
+        )
+        if len(candidates) > 1:
+            if self._policy.read_state is None:
+                raise UserError(
+                    f"{len(candidates)} histories could be meant by what is shown: give the "
+                    "tabular policy a read_state"
+                )
+            state = self._policy.read_state(seen)
+            fitting = [each for each in candidates if tree.nodes[each].history.states[-1] == state]
+            if len(fitting) != 1:
+                raise ValueError(f"{len(fitting)} histories end in {state}, expected one")
+            candidates = fitting
+        node = tree.nodes[candidates[0]]
+        if node.legal != seen.legal_actions:
+            raise ValueError(
+                f"legal actions are {seen.legal_actions}, the tree has {node.legal} after actions "
+                f"{node.history.actions}: enumerate the tree of this very environment"
+            )
+        return candidates[0]
+
+
+def read_starts(environment: gymnasium.Env[Any, Any]) -> ReadState:
+    """Tells the starts of an enumerable environment apart by what they look like.
+
+    Shows each start once, through `reset(options={"start": ...})`.
+
+    Raises:
+        UserError: two starts look alike, so no policy could tell them apart.
+    """
+    known: dict[tuple[bytes, str, str], Hashable] = {}
+    game: Any = environment.unwrapped
+    for state in game.starts():
+        image, info = environment.reset(options={"start": state})
+        look = (np.asarray(image).tobytes(), info.get("task", ""), info.get("text", ""))
+        if look in known:
+            raise UserError(f"starts {known[look]} and {state} look alike: show what differs")
+        known[look] = state
+
+    def read(seen: Observation) -> Hashable:
+        look = (np.asarray(seen.image).tobytes(), seen.task, seen.text)
+        if look not in known:
+            raise ValueError("what is shown is none of the environment's starts")
+        return known[look]
+
+    return read
