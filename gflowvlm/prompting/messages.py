@@ -4,7 +4,6 @@ Transcript layout: the task is said once, in the first turn; later turns say onl
 Nothing here knows an environment; every word comes from the observation.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from gflowvlm.episode import Observation
 from gflowvlm.prompting.reply import ACTION_KEY, THOUGHT_KEY
+from gflowvlm.prompting.wording import ask_for_json, one_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,17 +31,20 @@ def first_turn(observation: Observation, *, thought: bool = True) -> UserTurn:
         thought: False where the reply holds nothing but the action.
     """
     keys = (*observation.reply_fields, THOUGHT_KEY, ACTION_KEY) if thought else (ACTION_KEY,)
-    noun = "keys" if len(keys) > 1 else "key"
-    form = f"Reply in JSON with the {noun} {_quoted(keys)}. {_choices(observation)}"
-    lines = (observation.task, observation.text, form)
-    return UserTurn(image=observation.image, text="\n".join(line for line in lines if line))
+    text = ask_for_json(
+        task=observation.task,
+        text=observation.text,
+        keys=keys,
+        choices=observation.legal_actions,
+    )
+    return UserTurn(image=observation.image, text=text)
 
 
 def later_turn(observation: Observation, previous: Observation) -> UserTurn:
     """What is new since `previous`: the image, the step's text, the actions if they changed."""
     lines = [observation.text] if observation.text else []
     if observation.legal_actions != previous.legal_actions:
-        lines.append(_choices(observation))
+        lines.append(one_of(ACTION_KEY, observation.legal_actions))
     return UserTurn(image=observation.image, text="\n".join(lines))
 
 
@@ -50,11 +53,3 @@ def turns_of(observations: Sequence[Observation], *, thought: bool = True) -> li
     first = [first_turn(observation, thought=thought) for observation in observations[:1]]
     pairs = zip(observations[1:], observations[:-1], strict=True)
     return first + [later_turn(observation, previous) for observation, previous in pairs]
-
-
-def _choices(observation: Observation) -> str:
-    return f"The action is one of {_quoted(observation.legal_actions)}."
-
-
-def _quoted(words: Sequence[str]) -> str:
-    return ", ".join(json.dumps(word, ensure_ascii=False) for word in words)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gflowvlm.episode import ReplyProblem
+from gflowvlm.prompting.wording import write_json
 
 ACTION_KEY = "action"
 THOUGHT_KEY = "thoughts"
@@ -62,7 +63,7 @@ class _Scan:
 def format_reply(fields: Mapping[str, str], thought: str | None, action: str) -> str:
     """Write a reply the way the model is asked to; `thought=None` leaves the thought out."""
     thoughts = {} if thought is None else {THOUGHT_KEY: thought}
-    return json.dumps({**fields, **thoughts, ACTION_KEY: action}, ensure_ascii=False)
+    return write_json({**fields, **thoughts, ACTION_KEY: action})
 
 
 def parse_reply(text: str, legal_actions: Sequence[str]) -> ParsedReply:

@@ -24,7 +24,7 @@ def test_the_first_turn_says_task_text_and_form() -> None:
 
 def test_an_empty_text_leaves_no_empty_line() -> None:
     assert first_turn(observation(), thought=False).text == (
-        'Reach the target.\nReply in JSON with the key "action". The action is one of "-", "+".'
+        'Reach the target.\nReply in JSON with the keys "action". The action is one of "-", "+".'
     )
 
 

@@ -1,0 +1,155 @@
+"""A conversation as chunks of context: what stands before each reply, exactly once.
+
+Chunk 0 is the chat template's rendering of the first user turn up to where the model speaks.
+Chunk t is what the template puts between reply t-1, whose end-of-turn token the model sampled
+itself, and reply t. Nothing that was fed to the model is ever rendered or tokenised again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from transformers import GenerationConfig
+
+from gflowvlm.errors import UserError
+from gflowvlm.policy.families import Family
+from gflowvlm.policy.vocabulary import Vocabulary
+from gflowvlm.prompting.messages import UserTurn
+
+_TEXT_KEYS = {"input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"}
+_MARKS = ("Reply0mark", "Reply1mark")  # stand for replies; plain letters survive every template
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Context tokens between two replies, with the images among them."""
+
+    ids: tuple[int, ...]
+    vision: Mapping[str, Tensor]
+
+
+class Chat:
+    """Turns user turns into chunks, for one processor and its chat template."""
+
+    def __init__(
+        self,
+        processor: Any,
+        vocabulary: Vocabulary,
+        family: Family,
+        generation: GenerationConfig | None,
+    ) -> None:
+        """Learn the template's end of turn and check that the template only appends.
+
+        Raises:
+            UserError: there is no chat template, or it rewrites earlier turns.
+        """
+        self.processor = processor
+        self.vocabulary = vocabulary
+        self.family = family
+        self._render = lru_cache(maxsize=1024)(self._render_uncached)
+        if not (getattr(processor, "chat_template", None) or vocabulary.tokenizer.chat_template):
+            raise UserError(
+                "the model has no chat template, and no way is known to talk to it: add "
+                "chat_template.jinja to its folder or use an instruction-tuned model"
+            )
+        self.closing_id, self._closing_text = self._end_of_turn()
+        self.end_ids = frozenset({self.closing_id} | self._declared_ends(generation))
+        self._check_append_only()
+
+    def opening(self, turn: UserTurn) -> Chunk:
+        """Chunk 0."""
+        return self._process(self._before_first(turn), turn, first=True)
+
+    def following(self, turn: UserTurn) -> Chunk:
+        """Chunk t > 0, without the end-of-turn token of the reply before it."""
+        text = self._between(turn)[len(self._closing_text) :]
+        return self._process(text, turn, first=False)
+
+    def _before_first(self, turn: UserTurn) -> str:
+        text = self.vocabulary.neutralise(turn.text)
+        return self._render((turn.image is not None, text))
+
+    def _between(self, turn: UserTurn) -> str:
+        """What the template writes from the end of a reply to the start of the next."""
+        text = self.vocabulary.neutralise(turn.text)
+        return self._render((True, "hello"), _MARKS[0], (turn.image is not None, text)).split(
+            _MARKS[0]
+        )[1]
+
+    def _render_uncached(self, *turns: tuple[bool, str] | str, prompt: bool = True) -> str:
+        """Text of a conversation: (has an image, text) is a user turn, a string is a reply."""
+        conversation = []
+        for turn in turns:
+            said = turn if isinstance(turn, str) else turn[1]
+            content = [{"type": "text", "text": said}] if said else []
+            if not isinstance(turn, str) and turn[0]:
+                content.insert(0, {"type": "image"})
+            role = "assistant" if isinstance(turn, str) else "user"
+            conversation.append({"role": role, "content": content})
+        return self.processor.apply_chat_template(
+            conversation, tokenize=False, add_generation_prompt=prompt
+        )
+
+    def _end_of_turn(self) -> tuple[int, str]:
+        """The token that ends a reply, and what the template writes for it.
+
+        It is the special token that follows a reply both at the end of a conversation and in its
+        middle. A template that writes none leaves the turn to the tokenizer's end-of-text token.
+        """
+        tokenizer = self.vocabulary.tokenizer
+        user = (True, "hello")
+        middle = self._render(user, _MARKS[0], user).split(_MARKS[0])
+        final = self._render(user, _MARKS[0], prompt=False).split(_MARKS[0])
+        if len(middle) != 2 or len(final) != 2:
+            raise UserError("the chat template does not repeat a reply's text exactly once")
+        for index in self.vocabulary.special_ids:
+            token = tokenizer.convert_ids_to_tokens(index)
+            if all(part[1].lstrip().startswith(token) for part in (middle, final)):
+                space = len(middle[1]) - len(middle[1].lstrip())
+                return index, middle[1][: space + len(token)]
+        if tokenizer.eos_token_id is None:
+            raise UserError(
+                "neither the chat template nor the tokenizer has a token that ends a reply: "
+                "set eos_token in tokenizer_config.json"
+            )
+        return tokenizer.eos_token_id, ""
+
+    def _declared_ends(self, generation: GenerationConfig | None) -> set[int]:
+        ends = generation.eos_token_id if generation is not None else None
+        several = ends if isinstance(ends, list) else [ends]
+        return {
+            end for end in (*several, self.vocabulary.tokenizer.eos_token_id) if end is not None
+        }
+
+    def _check_append_only(self) -> None:
+        """A conversation of three turns must be its chunks and replies one after the other."""
+        turns = [
+            UserTurn(image=np.zeros((1, 1, 3), np.uint8), text=t) for t in ("one", "", "three")
+        ]
+        users = [(True, turn.text) for turn in turns]
+        whole = self._render(users[0], _MARKS[0], users[1], _MARKS[1], users[2])
+        parts = [self._before_first(turns[0]), _MARKS[0], self._between(turns[1])]
+        parts += [_MARKS[1], self._between(turns[2])]
+        if whole != "".join(parts):
+            raise UserError(
+                "the chat template rewrites earlier turns when a new one is added (found by "
+                "rendering three turns at once and one by one); a cache across turns needs a "
+                "template that only appends"
+            )
+
+    def _process(self, text: str, turn: UserTurn, *, first: bool) -> Chunk:
+        """Run the processor on one chunk."""
+        options = dict(self.family.processor_options)
+        if turn.image is not None:
+            options["images"] = [Image.fromarray(turn.image)]
+        bos = self.vocabulary.tokenizer.bos_token
+        # A template that writes the beginning-of-text token itself must not get a second one.
+        if not first or (bos is not None and text.startswith(bos)):
+            options["add_special_tokens"] = False
+        output = self.processor(text=[text], return_tensors="pt", **options)
+        vision = {name: tensor for name, tensor in output.items() if name not in _TEXT_KEYS}
+        return Chunk(tuple(output["input_ids"][0].tolist()), vision)

@@ -1,0 +1,122 @@
+"""Given replies as rows: what the policy would hold had it said these words itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gflowvlm.batch import Row
+from gflowvlm.episode import Observation
+from gflowvlm.policy.slots import FORCED_OPENING, ReplyRules
+from gflowvlm.policy.transcript import Transcript
+from gflowvlm.policy.trie import TokenTrie
+from gflowvlm.prompting.messages import UserTurn, turns_of
+from gflowvlm.prompting.reply import ParsedReply, missing_glue, parse_reply
+
+LossOn = Literal["reply", "reply_without_fields", "action"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaughtTurn:
+    """One turn of a general conversation: what the user shows and says, what is answered."""
+
+    image: NDArray[np.uint8] | None  # [H, W, 3]
+    text: str
+    reply: str
+
+
+def row_of_turns(turns: Sequence[TaughtTurn], rules: ReplyRules, transcript: Transcript) -> Row:
+    """A conversation of any kind; every token of every reply counts, all as thought."""
+    for index, turn in enumerate(turns):
+        user = UserTurn(image=turn.image, text=turn.text)
+        transcript.add_chunk(rules.chat.following(user) if index else rules.chat.opening(user))
+        _say(turn.reply, rules, transcript)
+        transcript.add_sampled(rules.chat.closing_id)
+    return transcript.row()
+
+
+def row_of_conversation(
+    observations: Sequence[Observation],
+    replies: Sequence[str],
+    rules: ReplyRules,
+    transcript: Transcript,
+    loss_on: LossOn,
+) -> Row:
+    """An episode with given replies, made by the rules a session would follow.
+
+    Args:
+        observations: what was seen, one per reply.
+        replies: texts as `format_reply` writes them, without end of turn.
+        rules: free replies are encoded as one text; constrained ones get their forced tokens and
+            the ids each action token was chosen from.
+        transcript: empty.
+        loss_on: which sampled tokens count. `reply_without_fields` makes context of every token
+            that touches a field's value; `action` of everything before the action key.
+    """
+    turns = turns_of(observations, thought=rules.thought)
+    for index, (observation, turn, reply) in enumerate(
+        zip(observations, turns, replies, strict=True)
+    ):
+        transcript.add_chunk(rules.chat.following(turn) if index else rules.chat.opening(turn))
+        reply = rules.vocabulary.neutralise(reply)
+        parsed = parse_reply(reply, observation.legal_actions)
+        if rules.constrained:
+            _say_constrained(reply, parsed, observation, rules, transcript)
+        else:
+            _say(reply, rules, transcript)
+            transcript.add_sampled(rules.chat.closing_id)
+        _mark(parsed, rules, transcript, loss_on)
+    return transcript.row()
+
+
+def _say(text: str, rules: ReplyRules, transcript: Transcript) -> None:
+    for token in rules.vocabulary.encode(rules.vocabulary.neutralise(text)):
+        transcript.add_sampled(token)
+
+
+def _say_constrained(
+    reply: str,
+    parsed: ParsedReply,
+    observation: Observation,
+    rules: ReplyRules,
+    transcript: Transcript,
+) -> None:
+    """The reply as a constrained session writes it: key, glue, one path of the trie."""
+    assert parsed.action is not None, f"a given reply must name a legal action: {reply!r}"
+    if rules.thought:
+        key_end = parsed.action_start + len('"action"')
+        _say(reply[:key_end], rules, transcript)
+        transcript.add_context(rules.encode(missing_glue(reply[:key_end]) or ""))
+    else:
+        transcript.add_context(rules.encode(FORCED_OPENING))
+    node: TokenTrie = rules.trie(observation.legal_actions)
+    for token in rules.action_path(observation.legal_actions[parsed.action]):
+        transcript.add_sampled(token, node.allowed)
+        node = node.children[token]
+
+
+def _mark(parsed: ParsedReply, rules: ReplyRules, transcript: Transcript, loss_on: LossOn) -> None:
+    """Tell thought from action by character, and leave out what the loss shall not see."""
+    vocabulary, start = rules.vocabulary, transcript.reply_start
+    ids = transcript.ids[start:-1]  # without end of turn
+    text = vocabulary.decode(ids)
+    if not rules.thought:
+        transcript.mark_action(start)
+        return
+    first = start + vocabulary.first_token_at(ids, text, parsed.action_start)
+    if parsed.action_start < len(text):
+        transcript.mark_action(first)
+    if loss_on == "action":
+        transcript.leave_out(range(start, first))
+    elif loss_on == "reply_without_fields" and parsed.field_spans:
+        starts = [vocabulary.start_of(ids, text, index) for index in range(len(ids))]
+        ends = [*starts[1:], len(text)]
+        spans = parsed.field_spans.values()
+        touching = [
+            start + index
+            for index, (begin, end) in enumerate(zip(starts, ends, strict=True))
+            if any(begin < last and end > opening for opening, last in spans)
+        ]
+        transcript.leave_out(touching)

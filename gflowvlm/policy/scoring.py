@@ -1,0 +1,101 @@
+"""Rows to scores: one pass over whole sequences, the language head only where it is needed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gflowvlm.batch import Row, StepScores
+from gflowvlm.episode import Segment
+from gflowvlm.policy.backbone import Backbone
+from gflowvlm.policy.heads import FlowHead
+from gflowvlm.policy.language_head import LanguageHead
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sampled:
+    """The sampled tokens of some rows, rows one after the other."""
+
+    row: Tensor  # [M] which row
+    position: Tensor  # [M] where the token stands
+    decision: Tensor  # [M] which of all D decisions it belongs to
+    is_action: Tensor  # [M] bool
+    allowed: list[tuple[int, ...] | None]  # M
+    decisions: int  # D
+
+
+def score_rows(
+    rows: Sequence[Row], backbone: Backbone, language: LanguageHead, flow_head: FlowHead | None
+) -> StepScores:
+    """Scores of the sampled tokens of `rows`, differentiable where the model is.
+
+    A token at position p is predicted from the hidden state at p - 1.
+    """
+    ids, mask, types = pad_rows(rows, backbone)
+    start = torch.zeros(len(rows), dtype=torch.long, device=backbone.device)
+    vision = backbone.merge([row.vision for row in rows])
+    hidden, _ = backbone.hidden(ids, mask, start, types=types, vision=vision)
+    sampled = _sampled_of(rows, backbone.device)
+    log_prob, entropy = language.score(
+        hidden[sampled.row, sampled.position - 1],
+        ids[sampled.row, sampled.position],
+        sampled.allowed,
+    )
+    empty = torch.zeros(sampled.decisions, device=backbone.device)
+    action = torch.where(sampled.is_action, log_prob, 0.0)
+    thought = torch.where(sampled.is_action, 0.0, log_prob)
+    return StepScores(
+        thought_log_prob=empty.index_add(0, sampled.decision, thought),
+        action_log_prob=empty.index_add(0, sampled.decision, action),
+        entropy=empty.index_add(0, sampled.decision, entropy),
+        flow=flow_head(_states(rows, hidden)) if flow_head is not None else None,
+        token_log_prob=log_prob,
+        token_decision=sampled.decision,
+    )
+
+
+def pad_rows(rows: Sequence[Row], backbone: Backbone) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Ids, mask and token types [N, S], padded on the right."""
+    longest = max(len(row.input_ids) for row in rows)
+
+    def padded(lists: Sequence[Sequence[int]], fill: int = 0) -> Tensor:
+        full = [[*values, *[fill] * (longest - len(values))] for values in lists]
+        return torch.tensor(full, device=backbone.device)
+
+    mask = padded([[1] * len(row.input_ids) for row in rows])
+    types = None
+    if any(row.token_types is not None for row in rows):
+        types = padded([row.token_types or () for row in rows])
+    return padded([row.input_ids for row in rows], backbone.pad_id), mask, types
+
+
+def _sampled_of(rows: Sequence[Row], device: torch.device) -> _Sampled:
+    row_of, positions, decisions, actions = [], [], [], []
+    allowed: list[tuple[int, ...] | None] = []
+    before = 0
+    for index, row in enumerate(rows):
+        for position, decision in enumerate(row.decision_of):
+            if decision < 0:
+                continue
+            row_of.append(index)
+            positions.append(position)
+            decisions.append(before + decision)
+            actions.append(row.segment[position] == Segment.ACTION)
+            allowed.append(row.allowed.get(position))
+        before += row.num_decisions
+    return _Sampled(
+        row=torch.tensor(row_of, dtype=torch.long, device=device),
+        position=torch.tensor(positions, dtype=torch.long, device=device),
+        decision=torch.tensor(decisions, dtype=torch.long, device=device),
+        is_action=torch.tensor(actions, dtype=torch.bool, device=device),
+        allowed=allowed,
+        decisions=before,
+    )
+
+
+def _states(rows: Sequence[Row], hidden: Tensor) -> Tensor:
+    """[D + N, H] hidden states at each row's T + 1 states."""
+    row_of = [index for index, row in enumerate(rows) for _ in row.state_at]
+    position = [at for row in rows for at in row.state_at]
+    return hidden[row_of, position]

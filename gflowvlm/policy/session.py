@@ -1,0 +1,197 @@
+"""Several episodes sampled side by side, with one KV cache that lives across their turns."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import DynamicCache
+
+from gflowvlm.batch import Row
+from gflowvlm.episode import Observation, Reply
+from gflowvlm.policy.backbone import Backbone, compact
+from gflowvlm.policy.base import EpisodeKey
+from gflowvlm.policy.language_head import LanguageHead
+from gflowvlm.policy.sampling import inverse_cdf
+from gflowvlm.policy.slots import Phase, ReplyRules, Slot
+from gflowvlm.policy.transcript import Transcript
+
+
+class VLMSession:
+    """Implements `policy.base.Session` on a Hugging Face model.
+
+    A turn: the new chunks, each beginning with what the last reply left unfed, go in as one padded
+    batch; then tokens are decoded one column at a time. A slot whose reply is over leaves holes in
+    its columns until the turn ends; a slot left out of the next turn leaves the batch.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[EpisodeKey],
+        *,
+        backbone: Backbone,
+        language: LanguageHead,
+        rules: ReplyRules,
+        image_id: int | None,
+        context_tokens: int,
+        exploration_temperature: float,
+    ) -> None:
+        """Open one slot per key.
+
+        Args:
+            keys: name each slot's noise.
+            backbone: the model's body.
+            language: its head; must be the one that scores.
+            rules: how replies are made.
+            image_id: the placeholder's id, for families whose positions need it.
+            context_tokens: the longest sequence the model can read.
+            exploration_temperature: divides logits once more; 0 takes the likeliest token.
+        """
+        self._backbone = backbone
+        self._language = language
+        self._context_tokens = context_tokens
+        self._temperature = exploration_temperature
+        self._image_id = image_id
+        self._slots = [Slot(key, rules, Transcript(backbone.family, image_id)) for key in keys]
+        self._order: list[int] | None = None  # slot of each batch row; None before the first turn
+        self._cache = DynamicCache()
+        self._mask = torch.zeros(0, 0, dtype=torch.long, device=backbone.device)  # [B, C]
+        self._position = torch.zeros(0, dtype=torch.long, device=backbone.device)  # [B] next free
+
+    @torch.no_grad()
+    def reply(self, observations: Mapping[int, Observation]) -> dict[int, Reply]:
+        """Sample one reply for each slot given; slots left out are dropped for good."""
+        if not observations:
+            return {}
+        self._keep(list(observations))
+        assert self._order is not None, "set by _keep"
+        live = [self._slots[index] for index in self._order]
+        draws = [
+            slot.open_reply(observations[i]) for i, slot in zip(self._order, live, strict=True)
+        ]
+        noise = np.zeros((len(live), max(len(draw) for draw in draws)))
+        for line, draw in zip(noise, draws, strict=True):
+            line[: len(draw)] = draw
+        self._decode(live, noise, self._prefill(live))
+        return {i: slot.close_reply() for i, slot in zip(self._order, live, strict=True)}
+
+    def row(self, slot: int) -> Row:
+        """The token sequence of everything the slot has seen and said so far."""
+        return self._slots[slot].row()
+
+    def room(self, slot: int) -> int:
+        """Tokens the slot's context can still take."""
+        return self._context_tokens - len(self._slots[slot].transcript.ids)
+
+    def _keep(self, slots: list[int]) -> None:
+        """Make the batch consist of these slots; drop the others and the holes from the cache."""
+        if self._order is None:
+            self._order = slots
+            self._mask = self._mask.new_zeros(len(slots), 0)
+            self._position = self._position.new_zeros(len(slots))
+            return
+        row_of = {slot: row for row, slot in enumerate(self._order)}
+        gone = [slot for slot in slots if slot not in row_of]
+        assert not gone, f"slots {gone} were dropped earlier and cannot come back"
+        rows = [row_of[slot] for slot in slots]
+        same = rows == list(range(len(self._order)))
+        kept = None if same else torch.tensor(rows, device=self._mask.device)
+        self._mask = compact(self._cache, self._mask, kept)
+        self._position = self._position if kept is None else self._position[kept]
+        self._order = slots
+
+    def _prefill(self, live: Sequence[Slot]) -> Tensor:
+        """Feed each slot's unfed tokens; [B, H] hidden state at each one's last."""
+        backbone, device = self._backbone, self._mask.device
+        new = [slot.unfed() for slot in live]
+        width = max(map(len, new))
+        ids = torch.tensor(
+            [[*n, *[backbone.pad_id] * (width - len(n))] for n in new], device=device
+        )
+        length = torch.tensor([len(n) for n in new], device=device)
+        real = (torch.arange(width, device=device)[None] < length[:, None]).long()
+        types = None
+        if backbone.family.positions == "mrope":
+            types = (ids == self._image_id).long()
+        self._mask = torch.cat([self._mask, real], 1)
+        hidden, self._position = backbone.hidden(
+            ids,
+            self._mask,
+            self._position,
+            types=types,
+            vision=backbone.merge([slot.transcript.vision[-1] for slot in live]),
+            cache=self._cache,
+        )
+        for slot in live:
+            slot.fed = len(slot.transcript.ids)
+        self._mask = compact(self._cache, self._mask)
+        return hidden[torch.arange(len(live), device=device), length - 1]
+
+    def _decode(self, live: Sequence[Slot], noise: NDArray[np.float64], hidden: Tensor) -> None:
+        """Sample and feed token by token until every reply is over.
+
+        Args:
+            live: the slots of the batch.
+            noise: [B, tokens of a reply] uniforms.
+            hidden: [B, H] at each slot's last fed token.
+        """
+        columns = self._mask.shape[1]
+        # One buffer for the turn; each step uses one column more of it.
+        mask = torch.cat([self._mask, self._mask.new_zeros(len(live), noise.shape[1])], 1)
+        while True:
+            self._sample(live, noise, hidden)
+            open_rows = [row for row, slot in enumerate(live) if slot.phase is not Phase.DONE]
+            if not open_rows:
+                break
+            tokens = [self._backbone.pad_id] * len(live)
+            for row in open_rows:
+                slot = live[row]
+                tokens[row] = slot.transcript.ids[slot.fed]
+                slot.fed += 1
+            mask[open_rows, columns] = 1
+            columns += 1
+            output, self._position = self._backbone.hidden(
+                torch.tensor(tokens, device=mask.device)[:, None],
+                mask[:, :columns],
+                self._position,
+                cache=self._cache,
+            )
+            hidden = output[:, 0]
+        self._mask = mask[:, :columns]
+
+    def _sample(self, live: Sequence[Slot], noise: NDArray[np.float64], hidden: Tensor) -> None:
+        """Sample a token for every slot whose tokens are all fed."""
+        free, bound = [], []
+        for row, slot in enumerate(live):
+            if slot.phase is not Phase.DONE and slot.fed == len(slot.transcript.ids):
+                (free if slot.phase is Phase.FREE else bound).append(row)
+        if free:
+            whole = len(free) == len(live)
+            logits = self._language.logits(hidden if whole else hidden[free])
+            self._draw(live, free, noise, logits, None)
+        if bound:
+            allowed = [live[row].allowed or () for row in bound]
+            logits, ids = self._language.logits_among(hidden[bound], allowed)
+            self._draw(live, bound, noise, logits, ids)
+
+    def _draw(
+        self,
+        live: Sequence[Slot],
+        rows: Sequence[int],
+        noise: NDArray[np.float64],
+        logits: Tensor,
+        ids: Tensor | None,
+    ) -> None:
+        """Draw one index per row of `logits` and hand the token to its slot."""
+        if self._temperature == 0.0:
+            chosen = logits.argmax(-1)
+            log_prob = torch.zeros(len(rows))
+        else:
+            logits = logits if self._temperature == 1.0 else logits / self._temperature
+            uniform = noise[rows, [live[row].reply_length for row in rows]]
+            chosen = inverse_cdf(logits, torch.from_numpy(uniform).to(logits.device))
+            log_prob = logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
+        tokens = chosen if ids is None else ids.gather(-1, chosen[:, None])[:, 0]
+        for row, token, value in zip(rows, tokens.tolist(), log_prob.tolist(), strict=True):
+            live[row].take(token, value)

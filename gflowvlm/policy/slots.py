@@ -1,0 +1,187 @@
+"""One slot of a session while its reply is being sampled: which token may come next."""
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from functools import lru_cache
+
+import numpy as np
+
+from gflowvlm.batch import Row
+from gflowvlm.episode import Observation, Reply, ReplyProblem, Segment
+from gflowvlm.policy.base import EpisodeKey
+from gflowvlm.policy.chat import Chat
+from gflowvlm.policy.noise import uniforms
+from gflowvlm.policy.transcript import Transcript
+from gflowvlm.policy.trie import TokenTrie
+from gflowvlm.prompting.messages import first_turn, later_turn
+from gflowvlm.prompting.reply import (
+    ACTION_KEY,
+    action_ending,
+    missing_glue,
+    parse_reply,
+)
+
+FORCED_OPENING = f'{{"{ACTION_KEY}": "'
+
+
+class Phase(Enum):
+    """Where a reply stands."""
+
+    FREE = auto()  # any id that is not forbidden
+    BOUND = auto()  # only what continues a legal action
+    DONE = auto()
+
+
+class ReplyRules:
+    """How replies of a policy are made: free or constrained, with or without a thought."""
+
+    def __init__(self, chat: Chat, *, constrained: bool, thought: bool, max_tokens: int) -> None:
+        """Keep the rules.
+
+        Args:
+            chat: the conversation format.
+            constrained: whether the action word is bound to the legal ones.
+            thought: False (constrained only) forces everything up to the action word.
+            max_tokens: a free reply is cut after so many tokens; an action begun is finished.
+        """
+        assert thought or constrained, "a reply without thought is constrained"
+        self.chat = chat
+        self.vocabulary = chat.vocabulary
+        self.constrained = constrained
+        self.thought = thought
+        self.max_tokens = max_tokens
+        self.trie = lru_cache(maxsize=256)(self._trie)
+        self.encode = lru_cache(maxsize=1024)(self.vocabulary.encode)
+
+    def _trie(self, actions: tuple[str, ...]) -> TokenTrie:
+        """Paths of the legal actions, each with closing quote, brace and end of turn."""
+        return TokenTrie.of(self.action_path(action) for action in actions)
+
+    def action_path(self, action: str) -> tuple[int, ...]:
+        """The one token path that says `action` after the opening quote and ends the reply."""
+        return (*self.vocabulary.encode(action_ending(action)), self.chat.closing_id)
+
+
+class Slot:
+    """One episode's transcript and the state of its current reply."""
+
+    def __init__(self, key: EpisodeKey, rules: ReplyRules, transcript: Transcript) -> None:
+        self.key = key
+        self.rules = rules
+        self.transcript = transcript
+        self.fed = 0  # tokens of the transcript that are in the cache
+        self.phase = Phase.DONE
+        self.observation: Observation | None = None
+        self._node = TokenTrie()
+        self._log_probs: dict[int, float] = {}  # by position in the transcript
+
+    @property
+    def allowed(self) -> tuple[int, ...] | None:
+        """Ids the next token may be, None where any but the forbidden."""
+        return self._node.allowed if self.phase is Phase.BOUND else None
+
+    def open_reply(self, observation: Observation) -> np.ndarray:
+        """Take in an observation and begin a reply to it.
+
+        Returns:
+            The uniforms of the reply's tokens, [most tokens it can have].
+        """
+        chat, rules = self.rules.chat, self.rules
+        if self.observation is None:
+            chunk = chat.opening(first_turn(observation, thought=rules.thought))
+        else:
+            chunk = chat.following(later_turn(observation, self.observation))
+        self.observation = observation
+        self.transcript.add_chunk(chunk)
+        self.phase = Phase.FREE
+        self._log_probs = {}
+        if not rules.thought:
+            self.transcript.add_context(rules.encode(FORCED_OPENING))
+            self._bind()
+        longest = rules.max_tokens
+        if rules.constrained:
+            # A key can be completed by the last free token; its glue and an action still follow.
+            longest += 4 * len(FORCED_OPENING) + rules.trie(observation.legal_actions).depth
+        return uniforms(self.key, len(self.transcript.state_at) - 1, longest)
+
+    @property
+    def reply_length(self) -> int:
+        """Tokens of the current reply so far, forced ones included."""
+        return len(self.transcript.ids) - self.transcript.reply_start
+
+    def take(self, token: int, log_prob: float) -> None:
+        """Append a sampled token and move on."""
+        self._log_probs[len(self.transcript.ids)] = log_prob
+        self.transcript.add_sampled(token, self.allowed)
+        if self.phase is Phase.BOUND:
+            self._descend(token)
+        elif token in self.rules.chat.end_ids:
+            self.phase = Phase.DONE
+        elif self.rules.constrained and token in self.rules.vocabulary.with_quote:
+            self._bind_if_action_key_is_complete()
+        if self.phase is Phase.FREE and self.reply_length >= self.rules.max_tokens:
+            self.phase = Phase.DONE
+
+    def _bind_if_action_key_is_complete(self) -> None:
+        glue = missing_glue(self.rules.vocabulary.decode(self._reply_ids()))
+        if glue is None:
+            return
+        if glue:
+            self.transcript.add_context(self.rules.encode(glue))
+        self._bind()
+
+    def _bind(self) -> None:
+        assert self.observation is not None, "a reply answers an observation"
+        self.phase = Phase.BOUND
+        self._node = self.rules.trie(self.observation.legal_actions)
+        self._follow_only_children()
+
+    def _descend(self, token: int) -> None:
+        self._node = self._node.children[token]
+        self._follow_only_children()
+
+    def _follow_only_children(self) -> None:
+        """Take every step that has no choice at once; such tokens are sampled with log-prob 0."""
+        while len(self._node.allowed) == 1:
+            allowed = self._node.allowed
+            self.transcript.add_sampled(allowed[0], allowed)
+            self._node = self._node.children[allowed[0]]
+        if not self._node.allowed:
+            self.phase = Phase.DONE
+
+    def _reply_ids(self) -> list[int]:
+        return self.transcript.ids[self.transcript.reply_start :]
+
+    def close_reply(self) -> Reply:
+        """Read the finished reply, fix its segments, and close it if it was cut off."""
+        assert self.observation is not None, "a reply answers an observation"
+        transcript, chat, start = self.transcript, self.rules.chat, self.transcript.reply_start
+        ids = self._reply_ids()
+        said = len(ids) - int(ids[-1] in chat.end_ids)
+        text = self.rules.vocabulary.decode(ids[:said])
+        parsed = parse_reply(text, self.observation.legal_actions)
+        first = self.rules.vocabulary.first_token_at(ids[:said], text, parsed.action_start)
+        # Without an action key all is thought, the end of turn too.
+        if parsed.action_start < len(text):
+            transcript.mark_action(start + first)
+        cut = said == len(ids)
+        if cut:
+            transcript.add_context([chat.closing_id])
+        end = start + len(ids)
+        return Reply(
+            text=text,
+            token_ids=tuple(ids),
+            segment=tuple(Segment(s) for s in transcript.segment[start:end]),
+            log_probs=tuple(self._log_probs.get(position, 0.0) for position in range(start, end)),
+            fields=dict(parsed.fields),
+            action=None if cut else parsed.action,
+            problem=ReplyProblem.CUT_OFF if cut else parsed.problem,
+        )
+
+    def unfed(self) -> Sequence[int]:
+        """Tokens that the cache has not seen."""
+        return self.transcript.ids[self.fed :]
+
+    def row(self) -> Row:
+        """The transcript as a row."""
+        return self.transcript.row()

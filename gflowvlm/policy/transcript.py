@@ -1,0 +1,83 @@
+"""A row in the making: context chunks and replies, token by token."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from gflowvlm.batch import Row
+from gflowvlm.episode import Segment
+from gflowvlm.policy.chat import Chunk
+from gflowvlm.policy.families import Family, merge_vision
+
+
+class Transcript:
+    """Everything one slot has seen and said, as lists that grow together."""
+
+    def __init__(self, family: Family, image_id: int | None) -> None:
+        """Start empty.
+
+        Args:
+            family: of the model.
+            image_id: the placeholder's id; only mrope families need to know it.
+        """
+        self.family = family
+        self.image_id = image_id if family.positions == "mrope" else None
+        self.ids: list[int] = []
+        self.decision_of: list[int] = []
+        self.segment: list[Segment] = []
+        self.allowed: dict[int, tuple[int, ...]] = {}
+        self.state_at: list[int] = []  # one per reply begun
+        self.vision: list[Mapping[str, Tensor]] = []
+
+    @property
+    def reply_start(self) -> int:
+        """Position of the current reply's first token."""
+        return self.state_at[-1] + 1
+
+    @property
+    def types(self) -> list[int]:
+        """1 where a token stands for a piece of an image (mrope families), else 0."""
+        return [int(index == self.image_id) for index in self.ids]
+
+    def add_context(self, ids: Sequence[int]) -> None:
+        """Append tokens that the policy is given."""
+        self.ids.extend(ids)
+        self.decision_of.extend([-1] * len(ids))
+        self.segment.extend([Segment.CONTEXT] * len(ids))
+
+    def add_chunk(self, chunk: Chunk) -> None:
+        """Append a turn's context; the next reply begins after it."""
+        self.add_context(chunk.ids)
+        self.vision.append(chunk.vision)
+        self.state_at.append(len(self.ids) - 1)
+
+    def add_sampled(self, token: int, allowed: tuple[int, ...] | None = None) -> None:
+        """Append a token of the current reply; `allowed` are the ids it was chosen from."""
+        if allowed is not None:
+            self.allowed[len(self.ids)] = allowed
+        self.ids.append(token)
+        self.decision_of.append(len(self.state_at) - 1)
+        self.segment.append(Segment.THOUGHT)
+
+    def mark_action(self, first: int) -> None:
+        """Say that the current reply's sampled tokens from position `first` on are its action."""
+        for position in range(first, len(self.ids)):
+            if self.decision_of[position] >= 0:
+                self.segment[position] = Segment.ACTION
+
+    def leave_out(self, positions: Sequence[int]) -> None:
+        """Make context of tokens that shall not count."""
+        for position in positions:
+            self.decision_of[position], self.segment[position] = -1, Segment.CONTEXT
+
+    def row(self) -> Row:
+        """The row so far; its last state is read at its last token."""
+        return Row(
+            input_ids=tuple(self.ids),
+            decision_of=tuple(self.decision_of),
+            segment=tuple(self.segment),
+            state_at=(*self.state_at, len(self.ids) - 1),
+            vision=merge_vision(self.family, self.vision),
+            allowed=dict(self.allowed),
+            token_types=tuple(self.types) if self.image_id is not None else None,
+        )

@@ -1,0 +1,256 @@
+"""A Hugging Face vision-language model as a policy: act and score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_model as load_safetensors
+from safetensors.torch import save_model as save_safetensors
+from torch.nn import Parameter
+from transformers import PreTrainedModel
+
+from gflowvlm.batch import Row, StepScores
+from gflowvlm.episode import Observation
+from gflowvlm.errors import UserError
+from gflowvlm.policy import expert
+from gflowvlm.policy.adapters import Adapters
+from gflowvlm.policy.backbone import Backbone
+from gflowvlm.policy.base import EpisodeKey
+from gflowvlm.policy.chat import Chat
+from gflowvlm.policy.expert import LossOn, TaughtTurn
+from gflowvlm.policy.families import family_of
+from gflowvlm.policy.heads import FlowHead
+from gflowvlm.policy.language_head import LanguageHead
+from gflowvlm.policy.loading import load_model
+from gflowvlm.policy.scoring import score_rows
+from gflowvlm.policy.session import VLMSession
+from gflowvlm.policy.slots import ReplyRules
+from gflowvlm.policy.transcript import Transcript
+from gflowvlm.policy.vocabulary import Vocabulary
+
+HEADS_FILE = "heads.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySettings:
+    """How a model is used; none of it is stored in the model's folder."""
+
+    temperature: float = 1.0
+    """Divides the logits in act, score and reference alike."""
+    actions: Literal["free", "constrained"] = "free"
+    """free parses the text; constrained binds the action word to the legal ones."""
+    thought: bool = True
+    """False, with constrained actions: the reply is the action alone."""
+    max_reply_tokens: int = 128
+    """A reply without an end after so many tokens is cut off."""
+    context_tokens: int | None = None
+    """Longest sequence; None asks the model's config."""
+    flow_head: bool = True
+    """Whether histories get a log-flow."""
+    head_width: int = 256
+    """Hidden units of each of the flow head's two layers."""
+    rank: int = 16
+    """Rank of the LoRA adapter."""
+    lora_alpha: float = 32.0
+    """The adapter's output is scaled by lora_alpha / rank."""
+    targets: tuple[str, ...] | None = None
+    """Last names of the decoder's layers that get an adapter; None for all linear ones."""
+    full_weights: bool = False
+    """Train the whole model instead of an adapter; such a policy has no reference."""
+    gradient_checkpointing: bool = False
+    """Trade a second forward pass for the memory of activations."""
+    score_chunk: int = 512
+    """Positions whose logits exist at the same time while scoring."""
+
+
+class VLMPolicy:
+    """Implements `policy.base.Policy`."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: Any,
+        settings: PolicySettings,
+        *,
+        start_adapter: Path | None = None,
+    ) -> None:
+        """Build a policy around a loaded model; `from_folder` is the usual way in.
+
+        Args:
+            model: a vision-language model; gets its adapter in place.
+            processor: its own.
+            settings: how to use it.
+            start_adapter: folder of the LoRA adapter that training starts from and that stays the
+                frozen reference; None starts from the bare model.
+
+        Raises:
+            UserError: the model family, the chat template or the adapter does not serve.
+        """
+        if not settings.thought and settings.actions == "free":
+            raise UserError("thought: false needs actions: constrained, set one of the two")
+        self.settings = settings
+        self.model = model
+        self.processor = processor
+        family = family_of(model.config.model_type)
+        layer: Any = model.get_output_embeddings()
+        vocabulary = Vocabulary(processor.tokenizer, model.config, layer.weight.shape[0])
+        self.chat = Chat(processor, vocabulary, family, model.generation_config)
+        constrained = settings.actions == "constrained"
+        self.rules = ReplyRules(
+            self.chat,
+            constrained=constrained,
+            thought=settings.thought,
+            max_tokens=settings.max_reply_tokens,
+        )
+        text_config = model.config.get_text_config()
+        self.adapters = self._adapt(start_adapter)
+        self.backbone = Backbone(model, family, pad_id=self.chat.closing_id)
+        self.language = LanguageHead(
+            layer,
+            vocabulary.forbidden(self.chat.end_ids, constrained=constrained),
+            temperature=settings.temperature,
+            softcap=getattr(text_config, "final_logit_softcapping", None),
+            chunk=settings.score_chunk,
+            device=model.device,
+        )
+        self.flow_head = None
+        if settings.flow_head:
+            self.flow_head = FlowHead(text_config.hidden_size, settings.head_width).to(model.device)
+        self.context_tokens = settings.context_tokens or text_config.max_position_embeddings
+        if settings.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: str | Path,
+        settings: PolicySettings,
+        *,
+        start_adapter: Path | None = None,
+        dtype: torch.dtype | str = "auto",
+        device: torch.device | str = "cpu",
+        attention: str | None = None,
+    ) -> VLMPolicy:
+        """Load a model (folder or hub id) and make a policy of it; see `__init__`, `load_model`."""
+        model, processor = load_model(folder, dtype=dtype, device=device, attention=attention)
+        return cls(model, processor, settings, start_adapter=start_adapter)
+
+    def session(
+        self, keys: Sequence[EpisodeKey], *, exploration_temperature: float = 1.0
+    ) -> VLMSession:
+        """Open a session with one slot per key; exploration temperature 0 is greedy."""
+        self._set_training(False)
+        return VLMSession(
+            keys,
+            backbone=self.backbone,
+            language=self.language,
+            rules=self.rules,
+            image_id=self._image_id,
+            context_tokens=self.context_tokens,
+            exploration_temperature=exploration_temperature,
+        )
+
+    def score(self, rows: Sequence[Row]) -> StepScores:
+        """Differentiable scores of the very tokens in `rows`."""
+        self._set_training(self.settings.gradient_checkpointing and torch.is_grad_enabled())
+        return score_rows(rows, self.backbone, self.language, self.flow_head)
+
+    @torch.no_grad()
+    def score_reference(self, rows: Sequence[Row]) -> StepScores:
+        """Scores of the same tokens under the frozen reference: no gradient, no flow."""
+        if self.adapters is None:
+            raise UserError("full_weights: true leaves no reference: set alpha to 0 or use LoRA")
+        self._set_training(False)
+        with self.adapters.reference():
+            return score_rows(rows, self.backbone, self.language, None)
+
+    def initialise_flow(self, value: float) -> None:
+        """Make the flow head answer `value` (nats) for every history."""
+        if self.flow_head is None:
+            raise UserError("this policy has no flow head: set flow_head to true")
+        self.flow_head.initialise(value)
+
+    def row_of_conversation(
+        self,
+        observations: Sequence[Observation],
+        replies: Sequence[str],
+        *,
+        loss_on: LossOn = "reply",
+    ) -> Row:
+        """An episode with given replies as a row; see `expert.row_of_conversation`."""
+        return expert.row_of_conversation(
+            observations, replies, self.rules, self._transcript(), loss_on
+        )
+
+    def row_of_turns(self, turns: Sequence[TaughtTurn]) -> Row:
+        """A general conversation as a row; see `expert.row_of_turns`."""
+        return expert.row_of_turns(turns, self.rules, self._transcript())
+
+    def parameter_groups(self) -> dict[str, list[Parameter]]:
+        """Trainable parameters: `adapter` (or `model`) and, with a flow head, `heads`."""
+        if self.adapters is not None:
+            groups = {"adapter": self.adapters.trainable()}
+        else:
+            groups = {"model": list(self.model.parameters())}
+        if self.flow_head is not None:
+            groups["heads"] = list(self.flow_head.parameters())
+        return groups
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter in PEFT's format (or the whole model) and the heads beside it."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.adapters is not None:
+            self.adapters.save(folder)
+        else:
+            self.model.save_pretrained(str(folder))
+            self.processor.save_pretrained(str(folder))
+        if self.flow_head is not None:
+            save_safetensors(self.flow_head, str(folder / HEADS_FILE))
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote, in place.
+
+        Raises:
+            UserError: it was written by another kind of policy.
+        """
+        folder = Path(folder)
+        if self.adapters is not None:
+            self.adapters.load(folder)
+        else:
+            loaded = type(self.model).from_pretrained(str(folder), dtype=self.model.dtype)
+            self.model.load_state_dict(loaded.state_dict())
+        if self.flow_head is not None:
+            if not (folder / HEADS_FILE).is_file():
+                raise UserError(f"{folder} holds no {HEADS_FILE}; set flow_head to false")
+            load_safetensors(self.flow_head, str(folder / HEADS_FILE))
+
+    def _adapt(self, start_adapter: Path | None) -> Adapters | None:
+        if self.settings.full_weights:
+            if start_adapter is not None:
+                raise UserError("full_weights: true cannot start from an adapter: drop one")
+            self.model.requires_grad_(True)
+            return None
+        return Adapters(
+            self.model,
+            rank=self.settings.rank,
+            alpha=self.settings.lora_alpha,
+            targets=self.settings.targets,
+            start=start_adapter,
+        )
+
+    @property
+    def _image_id(self) -> int | None:
+        return getattr(self.model.config, "image_token_id", None)
+
+    def _transcript(self) -> Transcript:
+        return Transcript(self.backbone.family, self._image_id)
+
+    def _set_training(self, training: bool) -> None:
+        """Training mode only where checkpointing needs it; it forbids the cache."""
+        if self.model.training != training:
+            self.model.train(training)
