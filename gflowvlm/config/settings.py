@@ -36,18 +36,16 @@ def settings_of(
 def nearest(name: str, candidates: list[str]) -> str | None:
     """The dotted path that `name` most likely stands for, or None.
 
-    A key whose last part is spelled right but which sits in the wrong section is found too.
+    A slip of the pen comes first, then a right key in the wrong section, then looser likeness.
     """
-    in_other_section = [c for c in candidates if c.split(".")[-1] == name.split(".")[-1]]
-    by_spelling = difflib.get_close_matches(name, candidates, n=1, cutoff=0.8)
-    by_last_part = difflib.get_close_matches(
-        name.split(".")[-1], [c.split(".")[-1] for c in candidates], n=1, cutoff=0.75
-    )
-    if in_other_section:
-        return in_other_section[0]
-    if by_spelling:
-        return by_spelling[0]
-    return next((c for c in candidates if c.split(".")[-1] in by_last_part), None)
+    keys = {path: path.rpartition(".")[2] for path in candidates}
+    key = name.rpartition(".")[2]
+    slip = difflib.get_close_matches(name, candidates, n=1, cutoff=0.9)
+    misplaced = [path for path in candidates if keys[path] == key]
+    alike = difflib.get_close_matches(name, candidates, n=1, cutoff=0.8)
+    close_keys = difflib.get_close_matches(key, list(keys.values()), n=1, cutoff=0.75)
+    key_alike = [path for path in candidates if keys[path] in close_keys]
+    return next(iter([*slip, *misplaced, *alike, *key_alike]), None)
 
 
 def _sections_in(annotation: Any) -> Iterator[type[Section]]:

@@ -63,6 +63,8 @@ def test_the_printed_config_reads_back_to_the_same(recipe: Path, tmp_path: Path)
         ("trainr.max_updates=3", "trainer.max_updates"),
         ("learning_rate=1", "trainer.learning_rate"),
         ("policy.lora.rnk=1", "policy.lora.rank"),
+        ("policy.rank=1", "policy.lora.rank"),
+        ("exploration.temperature=1", "exploration_temperature"),
         ("sead=1", "seed"),
     ],
 )
