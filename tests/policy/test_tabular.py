@@ -110,7 +110,7 @@ def test_training_starts_at_the_reference(tree: Tree) -> None:
 
 
 def test_sampled_frequencies_match_the_law(tree: Tree, policy: TabularPolicy) -> None:
-    count = 6000
+    count = 3000
     ends, _, _ = play(policy, Words(), ["x", "y"] * (count // 2), keys(count))
     law = terminal_law(tree, policy.log_policy())
     found = Counter(ends)
@@ -301,8 +301,8 @@ def test_every_objective_reaches_the_exact_law(
     target = solve(tree, alpha=alpha)
     before = tv(terminal_law(tree, policy.log_policy()), target.law)
     assert before > 0.1
-    for step in range(250):
-        _, rows, _ = play(policy, Words(), "xy" * 16, keys(32, first=32 * step))
+    for step in range(160):
+        _, rows, _ = play(policy, Words(), "xy" * 8, keys(16, first=16 * step))
         optimiser.zero_grad()
         objective(trajectories(policy, tree, rows, alpha)).loss.backward()
         optimiser.step()
