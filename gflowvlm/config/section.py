@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """Frozen, keyword-only, unknown keys are errors, each field documented by the string below it."""
+    """Frozen, unknown keys are errors, each field documented by the string below it."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True

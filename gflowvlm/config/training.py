@@ -54,6 +54,8 @@ class EvaluationConfig(Section):
     """Splits measured, each reported by itself."""
     episodes: int = Field(default=200, ge=1)
     """Games per split."""
+    samples_per_start: int = Field(default=4, ge=1)
+    """Games from each start; the N of Div@N."""
     every: int = Field(default=0, ge=0)
     """Updates between evaluations during training; 0 for none."""
     at_end: bool = True

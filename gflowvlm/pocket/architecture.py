@@ -29,8 +29,8 @@ PAD, BEGIN, USER, ASSISTANT, END, IMAGE = (
 )
 RESERVED = tuple(f"<|reserved_{i}|>" for i in range(8))
 
-# JSON glue stays whole, so that a reply costs few tokens and a value starts at a token's first byte;
-# then words with their space, single digits, single signs.
+# JSON glue stays whole, so that a reply costs few tokens and a value starts with a token; then words
+# with their space, single digits, single signs.
 PIECES = r'\{"|": "|", "|"\}| ?\p{L}+|\d| ?[^\s\p{L}\d]|\s+'
 
 CHAT_TEMPLATE = (
@@ -75,8 +75,15 @@ def build_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
     )
 
 
+def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    """The id of one of the special tokens above."""
+    found = tokenizer.convert_tokens_to_ids(token)
+    assert isinstance(found, int), token
+    return found
+
+
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
-    """Images to pixels in which white is 0 (black is -2), text to ids with 16 placeholders an image.
+    """Images to pixels in which white is 0 (black is -2), text to ids, an image 16 of them.
 
     White must be 0: with the usual -1..1 a model of this size stayed at chance for 700 steps.
     """
@@ -116,24 +123,22 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlavaForCondit
         num_key_value_heads=2,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=token_id(tokenizer, PAD),
+        bos_token_id=token_id(tokenizer, BEGIN),
+        eos_token_id=token_id(tokenizer, END),
         initializer_range=0.05,
     )
     config = LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_token_index=token_id(tokenizer, IMAGE),
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
     )
     torch.manual_seed(seed)
     model = LlavaForConditionalGeneration(config)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.bos_token_id = token_id(tokenizer, BEGIN)
+    model.generation_config.eos_token_id = token_id(tokenizer, END)
+    model.generation_config.pad_token_id = token_id(tokenizer, PAD)
     return model

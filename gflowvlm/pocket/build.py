@@ -12,9 +12,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
-from gflowvlm.pocket.architecture import build_model, build_processor, build_tokenizer
+from gflowvlm.pocket.architecture import (
+    PAD,
+    build_model,
+    build_processor,
+    build_tokenizer,
+    token_id,
+)
 from gflowvlm.pocket.encode import collate, encode
-from gflowvlm.pocket.skills import converse
+from gflowvlm.pocket.pictures import Pen
+from gflowvlm.pocket.skills import caption, converse
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +33,28 @@ class Stage:
     until: float
     turns: tuple[int, int]  # least and most turns of a conversation, inclusive
     turns_per_batch: int
+    spread: tuple[float, float]  # how far pictures vary, from the stage's first step to its last
+    captions: bool = False  # nothing but short captions
 
 
 STAGES = (
-    Stage(0.45, (1, 2), 64),  # short first: a picture and its answer, nothing to confuse it with
-    Stage(0.75, (3, 8), 64),
-    Stage(1.0, (4, 40), 64),
+    Stage(0.18, (1, 1), 64, (0.0, 0.3), captions=True),  # see first: digits in one place
+    Stage(0.5, (1, 3), 64, (0.3, 1.0)),
+    Stage(0.75, (3, 8), 64, (1.0, 1.0)),
+    Stage(1.0, (4, 40), 64, (1.0, 1.0)),
 )
+
+
+def stage_at(step: int, steps: int) -> tuple[Stage, float]:
+    """The stage of a step (counted from 0) and the spread of its pictures."""
+    began = 0.0
+    for stage in STAGES:
+        if step < stage.until * steps:
+            low, high = stage.spread
+            done = (step / steps - began) / (stage.until - began)
+            return stage, low + (high - low) * done
+        began = stage.until
+    raise ValueError(f"found step {step} of {steps}, expected fewer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +63,7 @@ class Recipe:
 
     steps: int = 2400
     seed: int = 0
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     warmup: int = 60
     corpus_size: int = 4000  # conversations the tokenizer's merges are learned from
     save_every: int = 200
@@ -58,11 +80,12 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rng = default_rng([self.recipe.seed, 1, step])
-        stage = next(s for s in STAGES if step < s.until * self.recipe.steps)
+        stage, spread = stage_at(step, self.recipe.steps)
+        pen, talk = Pen(rng, spread), caption if stage.captions else converse
         turns = int(rng.integers(stage.turns[0], stage.turns[1] + 1))
         rows = max(1, stage.turns_per_batch // turns)
-        conversations = [converse(rng, turns) for _ in range(rows)]
-        pad_id = self.tokenizer.pad_token_id
+        conversations = [talk(pen, turns) for _ in range(rows)]
+        pad_id = token_id(self.tokenizer, PAD)
         return collate([encode(c, self.tokenizer) for c in conversations], pad_id, rng)
 
 
@@ -82,8 +105,8 @@ def reply_loss(model: LlavaForConditionalGeneration, batch: dict[str, Tensor]) -
 
 def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerFast:
     """The tokenizer learned from the recipe's own conversations."""
-    rng = default_rng([recipe.seed, 0])
-    conversations = (converse(rng, 1) for _ in range(recipe.corpus_size))
+    pen = Pen(default_rng([recipe.seed, 0]), 1.0)
+    conversations = (converse(pen, 1) for _ in range(recipe.corpus_size))
     return build_tokenizer(f"{t.question}\n{t.reply}" for c in conversations for t in c)
 
 

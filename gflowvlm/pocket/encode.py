@@ -9,7 +9,17 @@ from numpy.random import Generator
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from gflowvlm.pocket.architecture import CONTEXT, IMAGE, IMAGE_SIZE, PATCH_SIZE
+from gflowvlm.pocket.architecture import (
+    ASSISTANT,
+    BEGIN,
+    CONTEXT,
+    END,
+    IMAGE,
+    IMAGE_SIZE,
+    PATCH_SIZE,
+    USER,
+    token_id,
+)
 from gflowvlm.pocket.skills import Conversation
 
 IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2
@@ -27,11 +37,11 @@ class Encoded:
 
 def encode(conversation: Conversation, tokenizer: PreTrainedTokenizerFast) -> Encoded:
     """The ids the chat template and the processor would give, turn by turn."""
-    ids, learned, starts = [tokenizer.bos_token_id], [False], []
+    ids, learned, starts = [token_id(tokenizer, BEGIN)], [False], []
     for turn in conversation:
         starts.append(len(ids))
-        prompt = f"<|user|>{IMAGE * IMAGE_TOKENS}{turn.question}<|end|><|assistant|>"
-        for text, is_reply in ((prompt, False), (f"{turn.reply}<|end|>", True)):
+        prompt = f"{USER}{IMAGE * IMAGE_TOKENS}{turn.question}{END}{ASSISTANT}"
+        for text, is_reply in ((prompt, False), (f"{turn.reply}{END}", True)):
             new = tokenizer(text, add_special_tokens=False).input_ids
             ids += new
             learned += [is_reply] * len(new)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from numpy.random import Generator
 
 from gflowvlm.pocket import pictures
-from gflowvlm.pocket.pictures import Pixels
-from gflowvlm.pocket.words import LABELS, NOUNS, OBJECTS, PLACES, VERBS, WORDS
+from gflowvlm.pocket.pictures import Pen, Pixels
+from gflowvlm.pocket.words import ASIDES, LABELS, NOUNS, OBJECTS, PLACES, VERBS, WORDS
 from gflowvlm.prompting.wording import ask_for_json, write_json
 
 
@@ -47,12 +47,26 @@ def _pair(rng: Generator) -> tuple[int, int]:
             return first, first + gap
 
 
+def _ranks(rng: Generator) -> tuple[str, ...]:
+    """One to four ranks."""
+    return tuple(pictures.RANKS[i] for i in rng.integers(0, 13, int(rng.integers(1, 5))))
+
+
+def _aside(rng: Generator) -> str:
+    """A sentence or two that change nothing, so that unknown wording is borne."""
+    if rng.random() < 0.4:
+        return ""
+    count = int(rng.integers(1, 3))
+    asides = [ASIDES[i].format(rng.integers(1, 121)) for i in rng.integers(0, len(ASIDES), count)]
+    return " " + " ".join(asides)
+
+
 def _say_smaller(subject: str, first: int, second: int) -> str:
     return f"{subject} is {'smaller' if first < second else 'larger'}"
 
 
 def _free_choice(rng: Generator) -> tuple[str, ...]:
-    """Legal answers of an environment that does not exist: words, or phrases such as `open box 2`."""
+    """Legal answers of no environment in particular: words, or phrases such as `open box 2`."""
     count = int(rng.integers(2, 5))
     if rng.random() < 0.6:
         return _pick(rng, WORDS, count)
@@ -66,28 +80,30 @@ def _free_choice(rng: Generator) -> tuple[str, ...]:
     return tuple(phrases)
 
 
-def read_numbers(rng: Generator, turns: int) -> Conversation:
+def read_numbers(pen: Pen, turns: int) -> Conversation:
     """Read one or two labelled numbers in the order asked for, not the order drawn."""
+    rng = pen.rng
     labels = _pick(rng, LABELS, int(rng.integers(1, 3)))
     noun = _pick(rng, NOUNS)[0]
     keys = tuple(f"{label}{noun}" for label in labels)
-    question = ask_for_json(task="Read the picture.", text="", keys=keys)
+    question = ask_for_json(task="Read the picture." + _aside(rng), text="", keys=keys)
     conversation = []
     swap = rng.random() < 0.5
     for turn in range(turns):
         numbers = tuple(_number(rng) for _ in labels)
         order = slice(None, None, -1) if swap else slice(None)
-        image = pictures.labelled_numbers(labels[order], numbers[order], rng)
+        image = pictures.labelled_numbers(labels[order], numbers[order], pen)
         reply = write_json(dict(zip(keys, map(str, numbers), strict=True)))
         conversation.append(Turn(image, question if turn == 0 else "", reply, "read"))
     return conversation
 
 
-def compare(rng: Generator, turns: int) -> Conversation:
+def compare(pen: Pen, turns: int) -> Conversation:
     """Read two numbers, say how the first one compares, then answer by the rule in the question.
 
     In half of the conversations there is no rule, and the answer is any legal one.
     """
+    rng = pen.rng
     labels = _pick(rng, LABELS, 2)
     noun = _pick(rng, NOUNS)[0]
     keys = tuple(f"{label}{noun}" for label in labels)
@@ -99,6 +115,7 @@ def compare(rng: Generator, turns: int) -> Conversation:
         task += (
             f' If {labels[0]} is smaller say "{choices[0]}", if it is larger say "{choices[1]}".'
         )
+    task = (task + _aside(rng)) if rng.random() < 0.5 else (_aside(rng) + " " + task).strip()
     shown = tuple(choices[i] for i in rng.permutation(len(choices)))
     question = ask_for_json(task=task, text="", keys=(*keys, "thoughts", last_key), choices=shown)
     swap = rng.random() < 0.5
@@ -106,7 +123,7 @@ def compare(rng: Generator, turns: int) -> Conversation:
     for turn in range(turns):
         numbers = _pair(rng)
         order = slice(None, None, -1) if swap else slice(None)
-        image = pictures.labelled_numbers(labels[order], numbers[order], rng)
+        image = pictures.labelled_numbers(labels[order], numbers[order], pen)
         smaller = numbers[0] < numbers[1]
         answer = choices[0 if smaller else 1] if ruled else _pick(rng, choices)[0]
         fields = dict(zip(keys, map(str, numbers), strict=True))
@@ -116,37 +133,42 @@ def compare(rng: Generator, turns: int) -> Conversation:
     return conversation
 
 
-def add(rng: Generator, turns: int) -> Conversation:
+def add(pen: Pen, turns: int) -> Conversation:
     """Work out a small sum that is written on the picture."""
-    question = ask_for_json(task="Work out the sum.", text="", keys=("thoughts", "answer"))
+    rng = pen.rng
+    question = ask_for_json(
+        task="Work out the sum." + _aside(rng), text="", keys=("thoughts", "answer")
+    )
     conversation = []
     for turn in range(turns):
         first, second = (int(n) for n in rng.integers(0, 10, 2))
-        image = pictures.written(f"{first} + {second}", rng)
+        image = pictures.written(f"{first} + {second}", pen)
         total = str(first + second)
         fields = {"thoughts": f"{first} + {second} = {total}", "answer": total}
         conversation.append(Turn(image, question if turn == 0 else "", write_json(fields), "add"))
     return conversation
 
 
-def read_cards(rng: Generator, turns: int) -> Conversation:
+def read_cards(pen: Pen, turns: int) -> Conversation:
     """Name the ranks of one to four cards, line by line."""
-    question = ask_for_json(task="Name the cards.", text="", keys=("cards",))
+    rng = pen.rng
+    question = ask_for_json(task="Name the cards." + _aside(rng), text="", keys=("cards",))
     conversation = []
     for turn in range(turns):
-        ranks = tuple(pictures.RANKS[i] for i in rng.integers(0, 13, int(rng.integers(1, 5))))
+        ranks = _ranks(rng)
         reply = write_json({"cards": " ".join(ranks)})
         conversation.append(
-            Turn(pictures.cards(ranks, rng), question if turn == 0 else "", reply, "cards")
+            Turn(pictures.cards(ranks, pen), question if turn == 0 else "", reply, "cards")
         )
     return conversation
 
 
-def copy_phrase(rng: Generator, turns: int) -> Conversation:
+def copy_phrase(pen: Pen, turns: int) -> Conversation:
     """Repeat one of the phrases listed: the one asked for, or any where none is asked for."""
+    rng = pen.rng
     conversation = []
     last_key = ("action", "answer")[int(rng.random() < 0.3)]
-    for turn in range(turns):
+    for _ in range(turns):
         choices = _free_choice(rng)
         number = int(rng.integers(len(choices)))
         dictated = rng.random() < 0.6
@@ -155,24 +177,47 @@ def copy_phrase(rng: Generator, turns: int) -> Conversation:
         question = ask_for_json(task=wish, text="", keys=("thoughts", last_key), choices=choices)
         thought = f"the {ordinals[number]}" if dictated else "any"
         fields = {"thoughts": thought, last_key: choices[number]}
-        image = pictures.written(str(_number(rng)), rng)
+        image = pictures.written(str(_number(rng)), pen)
         skill = "copy" if dictated else "copy_free"
         conversation.append(Turn(image, question, write_json(fields), skill))
     return conversation
 
 
-SKILLS: dict[Callable[[Generator, int], Conversation], float] = {
-    read_numbers: 0.22,
-    compare: 0.43,
-    add: 0.08,
+def caption(pen: Pen, turns: int) -> Conversation:
+    """Say what is written, in as few tokens as can be: the quickest way to learn to see."""
+    rng = pen.rng
+    labels = _pick(rng, LABELS, 2)
+    conversation = []
+    for turn in range(turns):
+        kind = rng.random()
+        if kind < 0.65:
+            numbers = (_number(rng), _number(rng))
+            image = pictures.labelled_numbers(labels, numbers, pen)
+            reply = f"{labels[0]} {numbers[0]} {labels[1]} {numbers[1]}"
+        elif kind < 0.8:
+            first, second = (int(n) for n in rng.integers(0, 10, 2))
+            reply = f"{first} + {second}"
+            image = pictures.written(reply, pen)
+        else:
+            ranks = _ranks(rng)
+            image, reply = pictures.cards(ranks, pen), " ".join(ranks)
+        conversation.append(Turn(image, "Read." if turn == 0 else "", reply, "caption"))
+    return conversation
+
+
+SKILLS: dict[Callable[[Pen, int], Conversation], float] = {
+    read_numbers: 0.2,
+    compare: 0.45,
+    add: 0.07,
     read_cards: 0.12,
-    copy_phrase: 0.15,
+    copy_phrase: 0.12,
+    caption: 0.04,
 }
 """How often each skill is drawn; comparing is the longest to learn."""
 
 
-def converse(rng: Generator, turns: int) -> Conversation:
+def converse(pen: Pen, turns: int) -> Conversation:
     """A conversation of one skill, drawn by its share."""
     skills = list(SKILLS)
     shares = [SKILLS[skill] for skill in skills]
-    return skills[rng.choice(len(skills), p=shares)](rng, turns)
+    return skills[pen.rng.choice(len(skills), p=shares)](pen, turns)

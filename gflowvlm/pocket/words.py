@@ -26,3 +26,12 @@ OBJECTS = (
     "fridge", "pan", "knife", "egg", "cup",
 )  # fmt: skip
 PLACES = ("shelf", "table", "drawer", "counter", "sink", "bed", "desk", "box")
+
+ASIDES = (
+    "You have at most {} steps.", "There are {} turns.", "The limit is {}.",
+    "Each step makes it one larger or one smaller.", "Bring your answer in time.",
+    "The first of {} pictures.", "Do your best to reach the goal.", "It moves with every step.",
+    "The numbers may be larger than {}.", "What is needed most is care.", "This is game {}.",
+    "A step makes a change of one.", "Reach the end in at most {} moves.", "Take your time.",
+)  # fmt: skip
+"""Sentences that change nothing; `{}` is any number."""

@@ -23,7 +23,7 @@ class Session(Protocol):
     """Several episodes played side by side; slots are numbered from 0 in the order of the keys."""
 
     def reply(self, observations: Mapping[int, Observation]) -> dict[int, Reply]:
-        """Sample one reply for each slot given; slots left out are dropped from the batch for good."""
+        """Sample one reply for each slot given; slots left out are dropped for good."""
         ...
 
     def row(self, slot: int) -> Row:

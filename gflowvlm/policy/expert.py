@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gflowvlm.batch import Row
+from gflowvlm.config.supervised import ReplyPart
 from gflowvlm.episode import Observation
 from gflowvlm.policy.slots import FORCED_OPENING, ReplyRules
 from gflowvlm.policy.transcript import Transcript
@@ -15,7 +15,8 @@ from gflowvlm.policy.trie import TokenTrie
 from gflowvlm.prompting.messages import UserTurn, turns_of
 from gflowvlm.prompting.reply import ParsedReply, missing_glue, parse_reply
 
-LossOn = Literal["reply", "reply_without_fields", "action"]
+LossOn = Sequence[ReplyPart]
+WHOLE_REPLY: LossOn = ("fields", "thought", "action")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +28,19 @@ class TaughtTurn:
     reply: str
 
 
-def row_of_turns(turns: Sequence[TaughtTurn], rules: ReplyRules, transcript: Transcript) -> Row:
-    """A conversation of any kind; every token of every reply counts, all as thought."""
+def row_of_turns(
+    turns: Sequence[TaughtTurn],
+    rules: ReplyRules,
+    transcript: Transcript,
+    loss_on: LossOn = WHOLE_REPLY,
+) -> Row:
+    """A conversation of any kind; the parts of a reply are found where it is JSON."""
     for index, turn in enumerate(turns):
         user = UserTurn(image=turn.image, text=turn.text)
         transcript.add_chunk(rules.chat.following(user) if index else rules.chat.opening(user))
         _say(turn.reply, rules, transcript)
         transcript.add_sampled(rules.chat.closing_id)
+        _mark(parse_reply(rules.vocabulary.neutralise(turn.reply), ()), rules, transcript, loss_on)
     return transcript.row()
 
 
@@ -52,8 +59,8 @@ def row_of_conversation(
         rules: free replies are encoded as one text; constrained ones get their forced tokens and
             the ids each action token was chosen from.
         transcript: empty.
-        loss_on: which sampled tokens count. `reply_without_fields` makes context of every token
-            that touches a field's value; `action` of everything before the action key.
+        loss_on: which parts of a reply count: the values of its `fields`, the `thought` (all else
+            before the action key), the `action` from its key on. The rest becomes context.
     """
     turns = turns_of(observations, thought=rules.thought)
     for index, (observation, turn, reply) in enumerate(
@@ -108,15 +115,17 @@ def _mark(parsed: ParsedReply, rules: ReplyRules, transcript: Transcript, loss_o
     first = start + vocabulary.first_token_at(ids, text, parsed.action_start)
     if parsed.action_start < len(text):
         transcript.mark_action(first)
-    if loss_on == "action":
-        transcript.leave_out(range(start, first))
-    elif loss_on == "reply_without_fields" and parsed.field_spans:
-        starts = [vocabulary.start_of(ids, text, index) for index in range(len(ids))]
-        ends = [*starts[1:], len(text)]
-        spans = parsed.field_spans.values()
-        touching = [
-            start + index
-            for index, (begin, end) in enumerate(zip(starts, ends, strict=True))
-            if any(begin < last and end > opening for opening, last in spans)
-        ]
-        transcript.leave_out(touching)
+    ends = [vocabulary.start_of(ids, text, index) for index in range(1, len(ids))] + [len(text)]
+    begins = [0, *ends[:-1]]
+    spans = parsed.field_spans.values()
+    fields = {
+        start + index
+        for index, (begin, end) in enumerate(zip(begins, ends, strict=True))
+        if any(begin < last and end > opening for opening, last in spans)
+    }
+    parts = {
+        "fields": fields,
+        "thought": set(range(start, first)) - fields,
+        "action": set(range(first, len(transcript.ids))) - fields,
+    }
+    transcript.leave_out([p for name, part in parts.items() if name not in loss_on for p in part])

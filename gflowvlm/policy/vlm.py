@@ -21,12 +21,13 @@ from gflowvlm.policy.adapters import Adapters
 from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.chat import Chat
-from gflowvlm.policy.expert import LossOn, TaughtTurn
+from gflowvlm.policy.expert import WHOLE_REPLY, LossOn, TaughtTurn
 from gflowvlm.policy.families import family_of
 from gflowvlm.policy.heads import FlowHead
 from gflowvlm.policy.language_head import LanguageHead
 from gflowvlm.policy.loading import load_model
 from gflowvlm.policy.scoring import score_rows
+from gflowvlm.policy.selfcheck import require_exactness
 from gflowvlm.policy.session import VLMSession
 from gflowvlm.policy.slots import ReplyRules
 from gflowvlm.policy.transcript import Transcript
@@ -123,6 +124,8 @@ class VLMPolicy:
         self.context_tokens = settings.context_tokens or text_config.max_position_embeddings
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
+        if not family.known:
+            require_exactness(self, self.backbone, self.language, model.config.model_type)
 
     @classmethod
     def from_folder(
@@ -169,26 +172,25 @@ class VLMPolicy:
             return score_rows(rows, self.backbone, self.language, None)
 
     def initialise_flow(self, value: float) -> None:
-        """Make the flow head answer `value` (nats) for every history."""
-        if self.flow_head is None:
-            raise UserError("this policy has no flow head: set flow_head to true")
-        self.flow_head.initialise(value)
+        """Make log F answer `value` nats everywhere; nothing happens without a head."""
+        if self.flow_head is not None:
+            self.flow_head.initialise(value)
 
     def row_of_conversation(
         self,
         observations: Sequence[Observation],
         replies: Sequence[str],
         *,
-        loss_on: LossOn = "reply",
+        loss_on: LossOn = WHOLE_REPLY,
     ) -> Row:
         """An episode with given replies as a row; see `expert.row_of_conversation`."""
         return expert.row_of_conversation(
             observations, replies, self.rules, self._transcript(), loss_on
         )
 
-    def row_of_turns(self, turns: Sequence[TaughtTurn]) -> Row:
+    def row_of_turns(self, turns: Sequence[TaughtTurn], *, loss_on: LossOn = WHOLE_REPLY) -> Row:
         """A general conversation as a row; see `expert.row_of_turns`."""
-        return expert.row_of_turns(turns, self.rules, self._transcript())
+        return expert.row_of_turns(turns, self.rules, self._transcript(), loss_on)
 
     def parameter_groups(self) -> dict[str, list[Parameter]]:
         """Trainable parameters: `adapter` (or `model`) and, with a flow head, `heads`."""

@@ -10,6 +10,7 @@ from gflowvlm.batch import StepScores, concatenate
 from gflowvlm.objectives.work import Work
 from gflowvlm.policy.base import Policy
 
+
 def accumulate(policy: Policy, work: Work, rows_per_pass: int) -> dict[str, float]:
     """Add the gradient of the whole batch's loss to the policy's parameters; gives metrics.
 

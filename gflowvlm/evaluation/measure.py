@@ -1,0 +1,103 @@
+"""Play fixed, held-out games with a policy and say how it did, beside chance and the optimum."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gflowvlm.episode import Ending, Episode
+from gflowvlm.evaluation import metrics
+from gflowvlm.exact.play import Rates, chance, optimum
+from gflowvlm.policy.base import Policy
+from gflowvlm.rollouts.collect import Collector, plan_groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A share of games with its 95 % Wilson interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One policy on one split, sampled at the policy's own temperature."""
+
+    split: str
+    episodes: int
+    samples_per_start: int
+    seed: int
+    temperature: float
+    reach: Share  # goal within the limit
+    strict: Share  # positive return; on NumberLine: no wasted step
+    right_moves: float | None
+    reading: float | None  # replies that state every fact rightly
+    diversity: float | None  # Div@samples_per_start
+    invalid_replies: float
+    cut: int  # games that the context could not hold; they count as failures
+    length: float  # decisions a game
+    reply_tokens: float
+    chance: Rates | None  # None where the environment cannot be enumerated
+    optimum: Rates | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def measure(
+    policy: Policy,
+    collector: Collector,
+    *,
+    episodes: int,
+    samples_per_start: int,
+    temperature: float,
+) -> Measurement:
+    """Play `episodes` games, rounded up to whole starts; equal seeds give equal starts.
+
+    The seeds' stream is the split's own ("evaluate/id"), disjoint from training's.
+    """
+    starts = -(-episodes // samples_per_start)
+    plans = plan_groups(
+        collector.run_seed,
+        f"evaluate/{collector.split}",
+        first_group=0,
+        groups=starts,
+        group_size=samples_per_start,
+    )
+    played = [p.episode for p in collector.collect(policy, plans)]
+    lowest, highest = exact_rates(collector)
+    return Measurement(
+        split=collector.split,
+        episodes=len(played),
+        samples_per_start=samples_per_start,
+        seed=collector.run_seed,
+        temperature=temperature,
+        reach=_share(played, metrics.reach(played)),
+        strict=_share(played, metrics.strict(played)),
+        right_moves=metrics.right_moves(played),
+        reading=metrics.reading_accuracy(played),
+        diversity=metrics.diversity(played),
+        invalid_replies=metrics.invalid_replies(played),
+        cut=sum(episode.ending is Ending.TRUNCATED for episode in played),
+        length=metrics.mean_length(played),
+        reply_tokens=metrics.mean_reply_tokens(played),
+        chance=lowest,
+        optimum=highest,
+    )
+
+
+def exact_rates(collector: Collector) -> tuple[Rates | None, Rates | None]:
+    """(chance, optimum) of the collector's environment, None where it cannot be enumerated."""
+    environment = collector.make()
+    game: Any = environment.unwrapped
+    environment.close()
+    if not all(hasattr(game, name) for name in ("starts", "legal", "outcomes", "judge")):
+        return None, None
+    return chance(game), optimum(game)
+
+
+def _share(episodes: Sequence[Episode], value: float) -> Share:
+    low, high = metrics.wilson(round(value * len(episodes)), len(episodes))
+    return Share(value=value, low=low, high=high)

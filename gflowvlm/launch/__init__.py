@@ -1,0 +1,6 @@
+"""The verbs behind the command line: build the parts of a run and let them work."""
+
+from gflowvlm.launch.evaluate import evaluate
+from gflowvlm.launch.train import train
+
+__all__ = ["evaluate", "train"]

@@ -1,0 +1,92 @@
+"""Measure policies: a run's, the one it started from, the one a recipe starts from."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gflowvlm.config.load import load
+from gflowvlm.config.schema import RunConfig
+from gflowvlm.evaluation.measure import Measurement, measure
+from gflowvlm.evaluation.table import print_table, write_json
+from gflowvlm.launch.parts import build_collector, build_policy, one_process
+from gflowvlm.policy.vlm import VLMPolicy
+from gflowvlm.trainer import checkpoint
+from gflowvlm.trainer.loop import POLICY_FOLDER
+
+
+def evaluate(
+    target: Path,
+    *,
+    splits: Sequence[str] | None,
+    episodes: int | None,
+    seed: int,
+    batch_size: int,
+    start: bool,
+) -> Path:
+    """Measure a run (with `start` also what it started from) or what a recipe starts from.
+
+    Returns:
+        The JSON file with all figures.
+    """
+    accelerator = one_process()
+    is_run = target.is_dir()
+    config = load(target / "config.json" if is_run else target)
+    config = config.model_copy(update={"seed": seed})
+    newest = checkpoint.require_complete(target) if is_run else None
+    policy = build_policy(config, accelerator.device)
+    look = partial(
+        measure_splits, policy, config, splits=splits, episodes=episodes, batch_size=batch_size
+    )
+    measured = {}
+    if start or newest is None:
+        measured["before"] = look()
+    if newest is not None:
+        policy.load(newest / POLICY_FOLDER)
+        measured["after"] = look()
+    print_table(measured)
+    folder = target if is_run else config.output
+    name = "evaluation.json" if is_run else f"{config.name}-before.json"
+    return write_json(measured, folder / name)
+
+
+def measure_splits(
+    policy: VLMPolicy,
+    config: RunConfig,
+    *,
+    splits: Sequence[str] | None = None,
+    episodes: int | None = None,
+    batch_size: int = 64,
+) -> list[Measurement]:
+    """One measurement per split, the configuration's unless named."""
+    results = []
+    for split in splits or config.evaluation.splits:
+        collector = build_collector(config, split, batch_size=batch_size)
+        results.append(
+            measure(
+                policy,
+                collector,
+                episodes=episodes or config.evaluation.episodes,
+                samples_per_start=config.evaluation.samples_per_start,
+                temperature=config.policy.temperature,
+            )
+        )
+        collector.close()
+    return results
+
+
+def look_at(config: RunConfig, policy: VLMPolicy) -> Callable[[int], dict[str, float]]:
+    """Evaluation during training, as numbers for the metrics file."""
+
+    def look(step: int) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for result in measure_splits(policy, config):
+            found[f"{result.split}/reach"] = result.reach.value
+            found[f"{result.split}/strict"] = result.strict.value
+            for name in ("right_moves", "reading"):
+                value: Any = getattr(result, name)
+                if value is not None:
+                    found[f"{result.split}/{name}"] = value
+        return found
+
+    return look

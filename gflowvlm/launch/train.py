@@ -1,0 +1,60 @@
+"""Train what a configuration says, into a run's folder."""
+
+import shutil
+from pathlib import Path
+
+from gflowvlm.config.load import dump_json
+from gflowvlm.config.schema import RunConfig
+from gflowvlm.evaluation.table import print_table, write_json
+from gflowvlm.launch.evaluate import look_at, measure_splits
+from gflowvlm.launch.parts import build_method, build_policy, one_process
+from gflowvlm.policy.vlm import VLMPolicy
+from gflowvlm.trainer import checkpoint
+from gflowvlm.trainer.loop import Trainer
+from gflowvlm.trainer.optimizer import build_optimizer
+
+
+def train(config: RunConfig, *, resume: bool) -> Path:
+    """Train to the end of `config`; gives the run's folder.
+
+    Raises:
+        UserError: anything about the configuration, the model or the run folder that cannot be.
+    """
+    accelerator = one_process()
+    newest = checkpoint.prepare_run(config.run_dir, resume=resume)
+    policy = build_policy(config, accelerator.device)
+    method = build_method(config, policy)
+    (config.run_dir / "config.json").write_text(dump_json(config) + "\n", encoding="utf-8")
+    trainer = Trainer(
+        policy=policy,
+        method=method,
+        optimizer=build_optimizer(
+            policy.parameter_groups(),
+            learning_rate=config.trainer.learning_rate,
+            head_learning_rate=config.trainer.head_learning_rate,
+            weight_decay=config.trainer.weight_decay,
+        ),
+        config=config.trainer,
+        run_dir=config.run_dir,
+        state={"objective": config.objective.type, "seed": config.seed},
+        accelerator=accelerator,
+        look=look_at(config, policy),
+        look_every=config.evaluation.every,
+    )
+    done = 0 if newest is None else trainer.resume(newest)
+    if trainer.run(done=done):
+        _keep_adapter(policy, config.run_dir)
+        if config.evaluation.at_end:
+            measured = {"after": measure_splits(policy, config)}
+            print_table(measured)
+            write_json(measured, config.run_dir / "evaluation.json")
+    return config.run_dir
+
+
+def _keep_adapter(policy: VLMPolicy, run_dir: Path) -> None:
+    """`adapter/` in the run's folder: what plain PEFT loads; replaced as a whole."""
+    partial_folder, folder = run_dir / ".adapter.partial", run_dir / "adapter"
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    policy.save(partial_folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial_folder.rename(folder)
