@@ -5,7 +5,7 @@ Coordinates and sizes are pixels, colours 8-bit (red, green, blue).
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from math import cos, pi, sin
 
 import numpy as np
@@ -36,7 +36,7 @@ def pixels(image: Image.Image) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
-@cache
+@lru_cache(maxsize=128)  # bounded: a font is 100 kB, and sizes may be any number
 def font(size: float) -> ImageFont.FreeTypeFont:
     """Pillow's own scalable font at a size in pixels per em.
 

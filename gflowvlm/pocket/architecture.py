@@ -29,7 +29,7 @@ PAD, BEGIN, USER, ASSISTANT, END, IMAGE = (
 )
 RESERVED = tuple(f"<|reserved_{i}|>" for i in range(8))
 
-# JSON glue stays whole, so that a reply costs few tokens and a value starts with a token; then words
+# JSON glue stays whole, so that replies are short and a value starts with a token; then words
 # with their space, single digits, single signs.
 PIECES = r'\{"|": "|", "|"\}| ?\p{L}+|\d| ?[^\s\p{L}\d]|\s+'
 

@@ -48,8 +48,13 @@ def encode(conversation: Conversation, tokenizer: PreTrainedTokenizerFast) -> En
     return Encoded(ids=ids, learned=learned, starts=starts, images=[t.image for t in conversation])
 
 
-def positions(row: Encoded, rng: Generator) -> list[int]:
-    """Position ids with random leaps between turns, so that short rows train long distances."""
+def positions(row: Encoded, rng: Generator | None) -> list[int]:
+    """Position ids with random leaps between turns, so that short rows train long distances.
+
+    Without `rng` they simply count.
+    """
+    if rng is None:
+        return list(range(len(row.ids)))
     leaps = np.zeros(len(row.ids), dtype=np.int64)
     room = CONTEXT - len(row.ids)
     if rng.random() < 0.5 and len(row.starts) > 1:
@@ -66,7 +71,7 @@ def to_pixels(images: Sequence[np.ndarray]) -> Tensor:
     return (stacked.float() / 255 - 1) / 0.5
 
 
-def collate(rows: Sequence[Encoded], pad_id: int, rng: Generator) -> dict[str, Tensor]:
+def collate(rows: Sequence[Encoded], pad_id: int, rng: Generator | None) -> dict[str, Tensor]:
     """Right-padded batch: input_ids, attention_mask, position_ids, learned [N, S], pixel_values."""
     longest = max(len(row.ids) for row in rows)
 
