@@ -84,6 +84,18 @@ def build_pocket(options: argparse.Namespace) -> None:
     print(f"model: {build(output=options.output, resume=options.resume, recipe=recipe)}")
 
 
+def show_card(options: argparse.Namespace) -> None:
+    """Print the card of the embedded model: what it can do, how it was made."""
+    from gflowvlm.pocket.folder import MODEL_FOLDER
+
+    card = MODEL_FOLDER / "README.md"
+    if not card.is_file():
+        raise UserError(
+            f"found no {card}; the package was installed without its model, install it again"
+        )
+    print(card.read_text(encoding="utf-8"))
+
+
 def _recipe_of(path: Path, resume: bool) -> Path:
     if not path.is_dir():
         return path
@@ -122,6 +134,7 @@ def _parser() -> _Parser:
     pocket = verbs.add_parser("pocket", help="the model inside the package")
     pocket_verbs = pocket.add_subparsers(metavar="VERB", required=True, dest="pocket_verb")
     _add_pocket_build(_verb(pocket_verbs, "build", build_pocket))
+    _verb(pocket_verbs, "card", show_card)
     return parser
 
 

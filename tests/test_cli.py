@@ -168,7 +168,7 @@ def test_an_interrupt_is_said_and_exits_with_130(
     assert capsys.readouterr().err == "gflowvlm: interrupted\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["config", "RECIPE"], ["train", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["config", "RECIPE"], ["pocket", "--help"]])
 def test_light_verbs_do_not_wait_for_torch(arguments: list[str], recipe: Path) -> None:
     words = [str(recipe) if word == "RECIPE" else word for word in arguments]
     code = (
@@ -185,6 +185,17 @@ def test_light_verbs_do_not_wait_for_torch(arguments: list[str], recipe: Path) -
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ
     )
     assert finished.returncode == 0, finished.stderr
+
+
+def test_the_card_of_the_pocket_model_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gflowvlm.pocket.folder.MODEL_FOLDER", tmp_path)
+    assert cli.main(["pocket", "card"]) == 2
+    assert "found no" in capsys.readouterr().err
+    (tmp_path / "README.md").write_text("what it can do")
+    assert cli.main(["pocket", "card"]) == 0
+    assert capsys.readouterr().out == "what it can do\n"
 
 
 def test_the_package_runs_as_a_module(recipe: Path) -> None:
