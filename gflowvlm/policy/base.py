@@ -52,6 +52,10 @@ class Policy(Protocol):
         """Scores of the same tokens under the frozen reference, no gradient."""
         ...
 
+    def initialise_flow(self, value: float) -> None:
+        """Make log F answer `value` nats everywhere; nothing happens without flows."""
+        ...
+
     def parameter_groups(self) -> dict[str, list[Parameter]]:
         """Trainable parameters by optimiser group: `adapter`, `heads`, ..."""
         ...

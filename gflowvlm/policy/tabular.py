@@ -68,6 +68,11 @@ class TabularPolicy:
         """The same under the reference: no gradient, no flow."""
         return self._score(rows, self.log_ref, None)
 
+    @torch.no_grad()
+    def initialise_flow(self, value: float) -> None:
+        """Make log F answer `value` nats everywhere."""
+        self.log_flow.fill_(value)
+
     def parameter_groups(self) -> dict[str, list[Parameter]]:
         """Logits as `adapter`, flows as `heads`."""
         return {"adapter": [self.logits], "heads": [self.log_flow]}

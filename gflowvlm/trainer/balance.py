@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,19 +20,11 @@ from gflowvlm.rollouts.collect import Collector, plan_groups
 from gflowvlm.rollouts.reward import LogReward, RewardMap
 
 
-class FlowPolicy(Policy, Protocol):
-    """A policy whose flow head can be set to a constant."""
-
-    def initialise_flow(self, value: float) -> None:
-        """Make log F answer `value` nats everywhere; nothing happens without a head."""
-        ...
-
-
 @dataclass(kw_only=True)
 class BalanceTraining:
     """On-policy episodes under the target `R^beta * p_ref^alpha`."""
 
-    policy: FlowPolicy
+    policy: Policy
     collector: Collector
     reward: RewardMap
     objective: Objective
