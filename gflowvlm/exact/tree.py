@@ -132,24 +132,20 @@ def enumerate_tree(
         branches: list[tuple[Branch, ...]] = []
         for action in range(len(legal)):
             following = _follow(process, history, action)
-            children = range(len(queue), len(queue) + len(following))
+            places = enumerate(following, start=len(queue))
+            branches.append(tuple(Branch(p, child) for child, (p, _) in places))
             queue.extend((after, len(nodes)) for _, after in following)
-            branches.append(
-                tuple(Branch(p, child) for (p, _), child in zip(following, children, strict=True))
+        _require_small(len(queue), max_nodes)
+        reference = _reference(history, legal, log_ref)
+        nodes.append(
+            Node(
+                history=history,
+                parent=parent,
+                legal=legal,
+                log_ref=reference,
+                branches=tuple(branches),
             )
-        if len(queue) > max_nodes:
-            raise UserError(
-                f"the game has more than {max_nodes} histories, expected a tree that can be "
-                "enumerated: lower its limit or raise max_nodes"
-            )
-        node = Node(
-            history=history,
-            parent=parent,
-            legal=legal,
-            log_ref=_reference(history, legal, log_ref),
-            branches=tuple(branches),
         )
-        nodes.append(node)
     return Tree(tuple(nodes))
 
 
@@ -173,6 +169,14 @@ def _follow(process: Process, history: History, action: int) -> list[tuple[float
             f"{[p for p, _ in following]}, expected positive ones that add up to 1: mend outcomes()"
         )
     return following
+
+
+def _require_small(size: int, max_nodes: int) -> None:
+    if size > max_nodes:
+        raise UserError(
+            f"the game has more than {max_nodes} histories, expected a tree that can be "
+            "enumerated: lower its limit or raise max_nodes"
+        )
 
 
 def _finite(log_reward: float, history: History) -> float:

@@ -1,6 +1,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,13 @@ from gflowvlm.objectives.trajectory import (
 )
 from gflowvlm.policy.base import EpisodeKey, Policy
 from gflowvlm.policy.tabular import TabularPolicy, read_starts
+from gflowvlm.rollouts.environments import observe
 from gflowvlm_envs.number_line import NumberLine
+
+OBJECTIVES = [
+    *(TrajectoryBalanceLoss(), VarianceLoss(), DetailedBalanceLoss()),
+    SubTrajectoryBalanceLoss(0.9),
+]
 
 
 class Words:
@@ -123,9 +130,8 @@ def test_sampled_frequencies_match_the_law(tree: Tree, policy: TabularPolicy) ->
 def test_replies_carry_the_log_probs_that_scoring_gives(policy: TabularPolicy) -> None:
     _, rows, turns = play(policy, Words(), ["x", "y", "x"], keys(3))
     scores = policy.score(rows)
-    said = [
-        turn[slot].log_probs[0] for slot in range(3) for turn in turns if slot in turn
-    ]  # rows one after the other
+    # rows one after the other
+    said = [turn[slot].log_probs[0] for slot in range(3) for turn in turns if slot in turn]
     assert scores.action_log_prob.tolist() == pytest.approx(said, abs=1e-15)
     assert not scores.thought_log_prob.any()
     assert scores.token_decision.tolist() == list(range(len(said)))
@@ -223,9 +229,7 @@ def test_slots_left_out_are_gone_for_good(policy: TabularPolicy) -> None:
 
 
 def test_other_environment_than_the_trees_is_noticed(policy: TabularPolicy) -> None:
-    stranger = Observation(
-        image=np.zeros((1, 1, 3), np.uint8), task="", text="x", legal_actions=("-", "+")
-    )
+    stranger = replace(shown(Words(), "x"), legal_actions=("-", "+"))
     with pytest.raises(ValueError, match="enumerate the tree of this very environment"):
         policy.session(keys(1)).reply({0: stranger})
 
@@ -246,12 +250,8 @@ def test_starts_of_the_number_line_are_known_by_their_pictures() -> None:
     tree = enumerate_tree(environment, lambda history: sum(history.rewards))
     policy = TabularPolicy(tree, read_starts(environment))
     for number, start in enumerate(environment.starts()):
-        image, info = environment.reset(options={"start": start})
-        seen = Observation(
-            image=image, task=info["task"], text="", legal_actions=info["legal_actions"]
-        )
         session = policy.session(keys(1))
-        session.reply({0: seen})
+        session.reply({0: observe(*environment.reset(options={"start": start}))})
         assert session.row(0).input_ids[0] == tree.roots[number]
 
 
@@ -280,16 +280,7 @@ def trajectories(policy: Policy, tree: Tree, rows: Sequence[Row], alpha: float) 
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.0])
-@pytest.mark.parametrize(
-    "objective",
-    [
-        TrajectoryBalanceLoss(),
-        VarianceLoss(),
-        DetailedBalanceLoss(),
-        SubTrajectoryBalanceLoss(0.9),
-    ],
-    ids=repr,
-)
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
 def test_every_objective_reaches_the_exact_law(
     objective: Objective, alpha: float, tree: Tree
 ) -> None:
@@ -299,8 +290,7 @@ def test_every_objective_reaches_the_exact_law(
         [{"params": groups["adapter"], "lr": 0.05}, {"params": groups["heads"], "lr": 0.1}]
     )
     target = solve(tree, alpha=alpha)
-    before = tv(terminal_law(tree, policy.log_policy()), target.law)
-    assert before > 0.1
+    assert tv(terminal_law(tree, policy.log_policy()), target.law) > 0.1
     for step in range(160):
         _, rows, _ = play(policy, Words(), "xy" * 8, keys(16, first=16 * step))
         optimiser.zero_grad()
