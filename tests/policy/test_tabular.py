@@ -169,9 +169,8 @@ def test_exploration_changes_what_is_sampled_not_what_is_scored(policy: TabularP
 def test_row_names_histories_and_actions_in_turn(tree: Tree, policy: TabularPolicy) -> None:
     (end,), (row,), _ = play(policy, Words(), ["y"], keys(1))
     nodes = row.input_ids[::2]
-    assert [tree.nodes[node].history.states[-1] for node in nodes] == [
-        end[: place + 1] for place in range(len(nodes))
-    ]
+    states = [tree.nodes[node].history.states[-1] for node in nodes]
+    assert states == [end[: place + 1] for place in range(len(nodes))]
     assert row.decision_of == tuple(each for step in range(len(nodes)) for each in (-1, step))
     assert row.state_at == (*range(0, 2 * len(nodes), 2), 2 * len(nodes) - 1)
     assert row.num_decisions == len(nodes)
@@ -211,8 +210,7 @@ def test_chance_is_read_from_what_is_shown() -> None:
     assert flow is not None
     assert flow[1].isnan()  # not seen yet whether sun or rain follows
     session.reply({0: shown(process, f"x{'ab'[action or 0]}r")})
-    node = session.row(0).input_ids[2]
-    assert tree.nodes[node].history.states[-1] == f"x{'ab'[action or 0]}r"
+    assert tree.nodes[session.row(0).input_ids[2]].history.states[-1] == f"x{'ab'[action or 0]}r"
 
 
 def test_several_starts_need_to_be_told_apart(tree: Tree) -> None:
@@ -240,9 +238,8 @@ def test_saved_tables_are_read_back(tree: Tree, policy: TabularPolicy, tmp_path:
     other.load(tmp_path / "new")
     assert torch.equal(other.logits, policy.logits)
     assert torch.equal(other.log_flow, policy.log_flow)
-    smaller = TabularPolicy(enumerate_tree(Words("x"), log_reward))
     with pytest.raises(UserError, match="policy of the same game"):
-        smaller.load(tmp_path / "new")
+        TabularPolicy(enumerate_tree(Words("x"), log_reward)).load(tmp_path / "new")
 
 
 def test_starts_of_the_number_line_are_known_by_their_pictures() -> None:
