@@ -25,6 +25,7 @@ class Backbone:
             family: what is special about it.
             pad_id: fills columns without a token; must not be an image placeholder.
         """
+        self.model: Any = model
         self.pad_id = pad_id
         self.family = family
         self.body: Any = model.base_model

@@ -1,0 +1,73 @@
+"""Is a model exact here? Two comparisons that a family nobody has measured must pass."""
+
+import numpy as np
+import torch
+
+from gflowvlm.batch import Row
+from gflowvlm.episode import Observation, Segment
+from gflowvlm.errors import UserError
+from gflowvlm.policy.backbone import Backbone
+from gflowvlm.policy.base import EpisodeKey, Policy
+from gflowvlm.policy.language_head import LanguageHead
+from gflowvlm.policy.scoring import pad_rows
+
+# A wrong position or mask moves log-probs by nats; low precision by less than a tenth.
+TOLERANCE = {torch.float32: 1e-2, torch.float64: 1e-2}
+COARSE_TOLERANCE = 0.3
+
+
+def require_exactness(
+    policy: Policy, backbone: Backbone, language: LanguageHead, model_type: str
+) -> None:
+    """Play a short game and compare.
+
+    Raises:
+        UserError: the model is not exact here.
+    """
+    gap, row = rescoring_gap(policy)
+    gap = max(gap, forward_gap(row, backbone, language))
+    allowed = TOLERANCE.get(backbone.model.dtype, COARSE_TOLERANCE)
+    if not gap <= allowed:
+        raise UserError(
+            f"model family {model_type!r} is unknown here and fails its self-check: log-probs "
+            f"differ by {gap:.2g} nats, expected at most {allowed}; use a family from "
+            "gflowvlm/policy/families.py"
+        )
+
+
+@torch.no_grad()
+def rescoring_gap(policy: Policy) -> tuple[float, Row]:
+    """Largest |sampled - scored| log-prob of two games of unequal length, and the longer's row."""
+    random = np.random.default_rng(0)
+    session = policy.session([EpisodeKey(0, 0), EpisodeKey(0, 1)])
+    sampled: dict[int, list[float]] = {0: [], 1: []}
+    for slots in ((0, 1), (0, 1), (1,)):
+        seen = {
+            slot: Observation(
+                image=random.integers(0, 255, (64, 64, 3), dtype=np.uint8),
+                task="Look" + " here" * (3 * slot),
+                text="",
+                legal_actions=("left", "right"),
+            )
+            for slot in slots
+        }
+        for slot, reply in session.reply(seen).items():
+            pairs = zip(reply.log_probs, reply.segment, strict=True)
+            sampled[slot] += [value for value, kind in pairs if kind != Segment.CONTEXT]
+    rows = [session.row(0), session.row(1)]
+    scored = policy.score(rows).token_log_prob.cpu()
+    gap = (torch.tensor(sampled[0] + sampled[1]) - scored).abs().max()
+    return float(gap), rows[1]
+
+
+@torch.no_grad()
+def forward_gap(row: Row, backbone: Backbone, language: LanguageHead) -> float:
+    """Largest difference of log-probs to the model's own forward pass, left to its own devices."""
+    ids, mask, types = pad_rows([row], backbone)
+    vision = backbone.merge([row.vision])
+    start = torch.zeros(1, dtype=torch.long, device=backbone.device)
+    hidden, _ = backbone.hidden(ids, mask, start, types=types, vision=vision)
+    ours = (language.raw_logits(hidden[0]) * language.temperature).log_softmax(-1)
+    arguments = {} if types is None else {"mm_token_type_ids": types}
+    output = backbone.model(input_ids=ids, attention_mask=mask, **vision, **arguments)
+    return float((ours - output.logits[0].float().log_softmax(-1)).abs().max())
