@@ -69,7 +69,11 @@ def _conversations(
         conversation = converse(Pen(rng, 1.0), turns)
         yield (
             conversation[0].skill,
-            [Exchange(image=t.image, text=t.question, reply=t.reply) for t in conversation],
+            [
+                Exchange(image=turn.image, text=turn.question, reply=turn.reply)
+                for turn in conversation
+                if turn.image is not None
+            ],
         )
 
 

@@ -1,9 +1,8 @@
 """Train the pocket VLM from nothing: deterministic for a seed, resumable, minutes on two cores."""
 
 import json
-import logging
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
+from gflowvlm.errors import UserError
 from gflowvlm.pocket.architecture import (
     PAD,
     build_model,
@@ -21,9 +21,10 @@ from gflowvlm.pocket.architecture import (
 )
 from gflowvlm.pocket.encode import collate, encode
 from gflowvlm.pocket.pictures import Pen
-from gflowvlm.pocket.skills import caption, converse
+from gflowvlm.pocket.skills import converse, first_words
+from gflowvlm.trainer.progress import ProgressDisplay
 
-logger = logging.getLogger(__name__)
+REPORT_EVERY = 50  # steps between lines of progress
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class Stage:
     turns: tuple[int, int]  # least and most turns of a conversation, inclusive
     turns_per_batch: int
     spread: tuple[float, float]  # how far pictures vary, from the stage's first step to its last
-    captions: bool = False  # nothing but short captions
+    first_words: bool = False  # nothing but captions and copying, short and without JSON's cost
 
 
 STAGES = (
-    Stage(0.18, (1, 1), 64, (0.0, 0.3), captions=True),  # see first: digits in one place
-    Stage(0.5, (1, 3), 64, (0.3, 1.0)),
-    Stage(0.75, (3, 8), 64, (1.0, 1.0)),
-    Stage(1.0, (4, 40), 64, (1.0, 1.0)),
+    Stage(0.16, (1, 1), 64, (0.0, 0.2), first_words=True),  # digits in one place, plain words
+    Stage(0.6, (2, 6), 60, (0.2, 1.0)),
+    Stage(0.8, (4, 12), 60, (1.0, 1.0)),
+    Stage(1.0, (6, 60), 60, (1.0, 1.0)),
 )
 
 
@@ -63,7 +64,7 @@ class Recipe:
 
     steps: int = 2400
     seed: int = 0
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     warmup: int = 60
     corpus_size: int = 4000  # conversations the tokenizer's merges are learned from
     save_every: int = 200
@@ -81,7 +82,7 @@ class Batches(Dataset[dict[str, Tensor]]):
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rng = default_rng([self.recipe.seed, 1, step])
         stage, spread = stage_at(step, self.recipe.steps)
-        pen, talk = Pen(rng, spread), caption if stage.captions else converse
+        pen, talk = Pen(rng, spread), first_words if stage.first_words else converse
         turns = int(rng.integers(stage.turns[0], stage.turns[1] + 1))
         rows = max(1, stage.turns_per_batch // turns)
         conversations = [talk(pen, turns) for _ in range(rows)]
@@ -124,56 +125,88 @@ def _optimizer(
     return optimizer, schedule
 
 
+@dataclass(kw_only=True)
+class Training:
+    """Model, optimiser and schedule on their way, and where they are kept."""
+
+    model: LlavaForConditionalGeneration
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    state_file: Path
+    step: int = 0
+
+    def load(self) -> None:
+        """Go on where the state file stands."""
+        state = torch.load(self.state_file, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.step = state["step"]
+
+    def save(self) -> None:
+        """Replace the state file as a whole."""
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state |= {"schedule": self.schedule.state_dict(), "step": self.step}
+        partial = self.state_file.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.state_file)
+
+    def update(self, batch: dict[str, Tensor]) -> float:
+        """One step of the optimiser; gives the loss, nats a token."""
+        loss = reply_loss(self.model, batch)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        return loss.item()
+
+
 def build(*, output: Path, resume: bool = False, recipe: Recipe | None = None) -> Path:
     """Train and write a Hugging Face folder to `output`; with `resume`, go on where it stopped.
 
     Raises:
-        FileExistsError: `output` holds something and `resume` is off.
+        UserError: `output` holds something that may not be overwritten.
     """
     recipe = recipe or Recipe()
     state_file = output / "training_state.pt"
-    if output.exists() and any(output.iterdir()) and not (resume and state_file.exists()):
-        raise FileExistsError(
+    unfinished = state_file.exists()
+    if output.exists() and any(output.iterdir()) and not (resume and unfinished):
+        raise UserError(
             f"{output} is not empty: pass another --output, or --resume for an unfinished build"
         )
     output.mkdir(parents=True, exist_ok=True)
+    began = time.process_time()
     tokenizer = tokenizer_of(recipe)
     model = build_model(tokenizer, recipe.seed)
     optimizer, schedule = _optimizer(model, recipe)
-    first = 0
-    if resume and state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        first = state["step"]
+    training = Training(model=model, optimizer=optimizer, schedule=schedule, state_file=state_file)
+    if unfinished:
+        training.load()
+    _train(training, recipe, tokenizer)
+    model.save_pretrained(output)
+    build_processor(tokenizer).save_pretrained(output)
+    facts = {**asdict(recipe), "cpu_seconds": round(time.process_time() - began)}
+    (output / "recipe.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    state_file.unlink(missing_ok=True)
+    return output
+
+
+def _train(training: Training, recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> None:
     batches = DataLoader(
         Batches(recipe, tokenizer),
         batch_size=None,
-        sampler=range(first, recipe.steps),
+        sampler=range(training.step, recipe.steps),
         num_workers=1,
         prefetch_factor=8,
     )
-    began, running = time.monotonic(), 0.0
-    for step, batch in enumerate(batches, start=first + 1):
-        loss = reply_loss(model, batch)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        running += loss.item()
-        if step % 50 == 0:
-            speed = (step - first) / (time.monotonic() - began)
-            logger.info("step %d  loss %.4f  %.2f steps/s", step, running / 50, speed)
-            running = 0.0
-        if step % recipe.save_every == 0 and step < recipe.steps:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            state |= {"schedule": schedule.state_dict(), "step": step}
-            torch.save(state, state_file.with_suffix(".partial"))
-            state_file.with_suffix(".partial").replace(state_file)
-    model.save_pretrained(output)
-    build_processor(tokenizer).save_pretrained(output)
-    (output / "recipe.json").write_text(json.dumps(recipe.__dict__, indent=2) + "\n")
-    state_file.unlink(missing_ok=True)
-    return output
+    running = 0.0
+    with ProgressDisplay(recipe.steps, done=training.step, label="step") as display:
+        for batch in batches:
+            running += training.update(batch)
+            if training.step % REPORT_EVERY == 0:
+                display.advance(training.step, {"loss": running / REPORT_EVERY})
+                running = 0.0
+            if training.step % recipe.save_every == 0 and training.step < recipe.steps:
+                training.save()

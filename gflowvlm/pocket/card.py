@@ -47,10 +47,7 @@ def exact_replies(model: LlavaForConditionalGeneration, row: Encoded, pad_id: in
     guess = model.lm_head(hidden)[0, :-1].argmax(-1)
     right = (guess == batch["input_ids"][0, 1:]) | ~batch["learned"][0, 1:]
     bounds = [*row.starts, len(row.ids)]
-    return [
-        bool(right[start - 1 : end - 1].all())
-        for start, end in pairwise(bounds)
-    ]
+    return [bool(right[start - 1 : end - 1].all()) for start, end in pairwise(bounds)]
 
 
 def accuracies(folder: Path, *, conversations: int = 60, turns: int = 100) -> Accuracies:

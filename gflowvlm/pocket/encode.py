@@ -32,7 +32,7 @@ class Encoded:
     ids: list[int]  # [S]
     learned: list[bool]  # [S]  True on the tokens of replies, end of turn included
     starts: list[int]  # [turns]  first token of each turn
-    images: list[np.ndarray]  # uint8 [H, W, 3], one a turn
+    images: list[np.ndarray]  # uint8 [H, W, 3], those of the turns that show one
 
 
 def encode(conversation: Conversation, tokenizer: PreTrainedTokenizerFast) -> Encoded:
@@ -40,12 +40,14 @@ def encode(conversation: Conversation, tokenizer: PreTrainedTokenizerFast) -> En
     ids, learned, starts = [token_id(tokenizer, BEGIN)], [False], []
     for turn in conversation:
         starts.append(len(ids))
-        prompt = f"{USER}{IMAGE * IMAGE_TOKENS}{turn.question}{END}{ASSISTANT}"
+        picture = "" if turn.image is None else IMAGE * IMAGE_TOKENS
+        prompt = f"{USER}{picture}{turn.question}{END}{ASSISTANT}"
         for text, is_reply in ((prompt, False), (f"{turn.reply}{END}", True)):
             new = tokenizer(text, add_special_tokens=False).input_ids
             ids += new
             learned += [is_reply] * len(new)
-    return Encoded(ids=ids, learned=learned, starts=starts, images=[t.image for t in conversation])
+    images = [turn.image for turn in conversation if turn.image is not None]
+    return Encoded(ids=ids, learned=learned, starts=starts, images=images)
 
 
 def positions(row: Encoded, rng: Generator | None) -> list[int]:

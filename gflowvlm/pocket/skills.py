@@ -6,7 +6,7 @@ from `prompting`, with many other words in it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from numpy.random import Generator
 
@@ -18,9 +18,9 @@ from gflowvlm.prompting.wording import ask_for_json, write_json
 
 @dataclass(frozen=True)
 class Turn:
-    """One question about one picture and its answer."""
+    """One question, about a picture or none, and its answer."""
 
-    image: Pixels  # uint8 [64, 64, 3]
+    image: Pixels | None  # uint8 [64, 64, 3]
     question: str  # empty after the first turn: the first question stays in force
     reply: str
     skill: str
@@ -205,11 +205,35 @@ def caption(pen: Pen, turns: int) -> Conversation:
     return conversation
 
 
+def repeat(pen: Pen, turns: int) -> Conversation:
+    """Say some words and numbers again: the quickest way to learn to copy."""
+    rng = pen.rng
+    conversation = []
+    for _ in range(turns):
+        words = [
+            _pick(rng, (*WORDS, *LABELS, *OBJECTS))[0] if rng.random() < 0.7 else str(_number(rng))
+            for _ in range(rng.integers(2, 7))
+        ]
+        text = " ".join(words)
+        conversation.append(Turn(None, f"Repeat: {text}", text, "repeat"))
+    return conversation
+
+
+def first_words(pen: Pen, turns: int) -> Conversation:
+    """What is learned before anything else: to see, to copy, to choose."""
+    kind = pen.rng.random()
+    if kind < 0.55:
+        return caption(pen, turns)
+    if kind < 0.75:
+        return repeat(pen, turns)
+    return [replace(turn, image=None) for turn in copy_phrase(pen, turns)]
+
+
 SKILLS: dict[Callable[[Pen, int], Conversation], float] = {
-    read_numbers: 0.2,
-    compare: 0.45,
-    add: 0.07,
-    read_cards: 0.12,
+    read_numbers: 0.22,
+    compare: 0.46,
+    add: 0.06,
+    read_cards: 0.1,
     copy_phrase: 0.12,
     caption: 0.04,
 }
