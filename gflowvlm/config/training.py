@@ -58,6 +58,8 @@ class EvaluationConfig(Section):
     """Games from each start; the N of Div@N."""
     every: int = Field(default=0, ge=0)
     """Updates between evaluations during training; 0 for none."""
+    at_start: bool = False
+    """Whether the policy is evaluated before its first update."""
     at_end: bool = True
     """Whether the finished policy is evaluated."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from gflowvlm.episode import Ending, Episode
 from gflowvlm.evaluation import metrics
@@ -44,6 +44,14 @@ class Measurement:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `as_dict`."""
+        parts: dict[str, Any] = {name: Share(**values[name]) for name in ("reach", "strict")}
+        for name in ("chance", "optimum"):
+            parts[name] = None if values[name] is None else Rates(**values[name])
+        return cls(**{**values, **parts})
 
 
 def measure(

@@ -44,6 +44,14 @@ def write_json(measured: Measured, path: Path) -> Path:
     return path
 
 
+def read_json(path: Path) -> dict[str, list[Measurement]]:
+    """What `write_json` wrote; nothing where there is no such file."""
+    if not path.exists():
+        return {}
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    return {name: [Measurement.from_dict(m) for m in splits] for name, splits in plain.items()}
+
+
 def _lines(splits: Sequence[Measurement]) -> list[tuple[str, list[str], str, str]]:
     """(label, one cell per policy, chance, optimum)."""
     first = splits[0]

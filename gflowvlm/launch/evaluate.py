@@ -14,6 +14,8 @@ from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.loop import POLICY_FOLDER
 
+EVALUATION_FILE = "evaluation.json"
+
 
 def evaluate(
     target: Path,
@@ -46,7 +48,7 @@ def evaluate(
         measured["after"] = look()
     print_table(measured)
     folder = target if is_run else config.output
-    name = "evaluation.json" if is_run else f"{config.name}-before.json"
+    name = EVALUATION_FILE if is_run else f"{config.name}-before.json"
     return write_json(measured, folder / name)
 
 

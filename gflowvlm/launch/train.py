@@ -5,8 +5,8 @@ from pathlib import Path
 
 from gflowvlm.config.load import dump_json
 from gflowvlm.config.schema import RunConfig
-from gflowvlm.evaluation.table import print_table, write_json
-from gflowvlm.launch.evaluate import look_at, measure_splits
+from gflowvlm.evaluation.table import print_table, read_json, write_json
+from gflowvlm.launch.evaluate import EVALUATION_FILE, look_at, measure_splits
 from gflowvlm.launch.parts import build_method, build_policy, one_process
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.trainer import checkpoint
@@ -42,12 +42,17 @@ def train(config: RunConfig, *, resume: bool) -> Path:
         look_every=config.evaluation.every,
     )
     done = 0 if newest is None else trainer.resume(newest)
+    figures = config.run_dir / EVALUATION_FILE
+    measured = read_json(figures)
+    if config.evaluation.at_start and done == 0:
+        measured["before"] = measure_splits(policy, config)
+        write_json(measured, figures)
     if trainer.run(done=done):
         _keep_adapter(policy, config.run_dir)
         if config.evaluation.at_end:
-            measured = {"after": measure_splits(policy, config)}
+            measured["after"] = measure_splits(policy, config)
+            write_json(measured, figures)
             print_table(measured)
-            write_json(measured, config.run_dir / "evaluation.json")
     return config.run_dir
 
 
