@@ -90,15 +90,20 @@ class Batches(Dataset[dict[str, Tensor]]):
         return collate([encode(c, self.tokenizer) for c in conversations], pad_id, rng)
 
 
-def reply_loss(model: LlavaForConditionalGeneration, batch: dict[str, Tensor]) -> Tensor:
-    """Mean negative log-likelihood of the tokens of the replies, nats."""
-    hidden = model.model(
+def last_hidden(model: LlavaForConditionalGeneration, batch: dict[str, Tensor]) -> Tensor:
+    """[N, S, H] of the language model's last layer."""
+    return model.model(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
         position_ids=batch["position_ids"],
         pixel_values=batch["pixel_values"],
         use_cache=False,
     ).last_hidden_state
+
+
+def reply_loss(model: LlavaForConditionalGeneration, batch: dict[str, Tensor]) -> Tensor:
+    """Mean negative log-likelihood of the tokens of the replies, nats."""
+    hidden = last_hidden(model, batch)
     learned = batch["learned"]
     before = learned.roll(-1, dims=1)  # token t is predicted at t - 1; token 0 is never learned
     return nn.functional.cross_entropy(model.lm_head(hidden[before]), batch["input_ids"][learned])

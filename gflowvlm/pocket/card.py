@@ -10,6 +10,7 @@ from numpy.random import default_rng
 from transformers import AutoModelForImageTextToText, AutoTokenizer, LlavaForConditionalGeneration
 
 from gflowvlm.pocket.architecture import PAD, token_id
+from gflowvlm.pocket.build import last_hidden
 from gflowvlm.pocket.encode import Encoded, collate, encode
 from gflowvlm.pocket.pictures import Pen
 from gflowvlm.pocket.skills import (
@@ -37,14 +38,7 @@ def exact_replies(model: LlavaForConditionalGeneration, row: Encoded, pad_id: in
     pass over the true conversation tells.
     """
     batch = collate([row], pad_id, None)
-    hidden = model.model(
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
-        position_ids=batch["position_ids"],
-        pixel_values=batch["pixel_values"],
-        use_cache=False,
-    ).last_hidden_state
-    guess = model.lm_head(hidden)[0, :-1].argmax(-1)
+    guess = model.lm_head(last_hidden(model, batch))[0, :-1].argmax(-1)
     right = (guess == batch["input_ids"][0, 1:]) | ~batch["learned"][0, 1:]
     bounds = [*row.starts, len(row.ids)]
     return [bool(right[start - 1 : end - 1].all()) for start, end in pairwise(bounds)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import gymnasium
@@ -37,10 +38,10 @@ def plan_groups(
 
     `purpose` ("train", "evaluate/id") keeps streams apart, so that equal numbers mean nothing.
     """
+    stream = np.frombuffer(sha256(purpose.encode()).digest(), dtype=np.uint32).tolist()
     plans = []
     for group in range(first_group, first_group + groups):
-        words = np.frombuffer(purpose.encode().ljust(32, b"\0")[:32], dtype=np.uint32)
-        sequence = np.random.SeedSequence([run_seed, group, *words.tolist()])
+        sequence = np.random.SeedSequence([run_seed, group, *stream])
         seed = int(sequence.generate_state(1)[0]) & 0x7FFFFFFF
         plans += [
             Plan(index=group * group_size + member, group=group, seed=seed)

@@ -1,0 +1,72 @@
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset, load_from_disk
+
+from gflowvlm.baselines.expert import Exchange, expert_games, from_dataset, to_dataset
+from gflowvlm.errors import UserError
+from gflowvlm.rollouts.environments import make_environment
+
+make = partial(make_environment, "gflowvlm/NumberLine-v0", "id")
+
+
+def replies(mistakes: float, seeds: range) -> list[dict[str, str]]:
+    games = expert_games(make, seeds=seeds, mistakes=mistakes)
+    return [json.loads(turn.reply) for game in games for turn in game]
+
+
+def test_an_expert_without_mistakes_states_the_truth_and_moves_towards_the_target() -> None:
+    for reply in replies(0.0, range(20)):
+        smaller = int(reply["current number"]) < int(reply["target number"])
+        assert reply["thoughts"] == f"current is {'smaller' if smaller else 'larger'}"
+        assert reply["action"] == ("+" if smaller else "-")
+
+
+def test_mistakes_are_in_the_action_alone_and_as_frequent_as_asked() -> None:
+    said = replies(0.4, range(150))
+    wrong = 0
+    for reply in said:
+        smaller = int(reply["current number"]) < int(reply["target number"])
+        assert reply["thoughts"] == f"current is {'smaller' if smaller else 'larger'}"
+        wrong += reply["action"] != ("+" if smaller else "-")
+    # 0.4 +- 4 standard errors of a share over some 800 moves, 4 * sqrt(0.24 / 800) = 0.07
+    assert wrong / len(said) == pytest.approx(0.4, abs=0.07)
+
+
+def test_no_number_above_five_is_shown_in_training() -> None:
+    shown = [int(r[key]) for r in replies(0.4, range(60)) for key in r if key.endswith("number")]
+    assert max(shown) == 5
+
+
+def test_a_data_set_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
+    games = [("expert", game) for game in expert_games(make, seeds=range(3), mistakes=0.4)]
+    to_dataset(games).save_to_disk(str(tmp_path / "data"))
+    stored = load_from_disk(str(tmp_path / "data"))
+    assert isinstance(stored, Dataset)
+    first = stored[0]["messages"][0]
+    assert first["role"] == "user"
+    assert [part["type"] for part in first["content"]] == ["image", "text"]
+    again = list(from_dataset(stored))
+    assert [source for source, _ in again] == ["expert"] * 3
+    for (_, game), (_, read) in zip(games, again, strict=True):
+        assert [turn.reply for turn in read] == [turn.reply for turn in game]
+        assert [turn.text for turn in read] == [turn.text for turn in game]
+        for turn, back in zip(game, read, strict=True):
+            np.testing.assert_array_equal(turn.image, back.image)
+
+
+def test_a_row_without_one_image_for_each_question_is_refused() -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    dataset = to_dataset([("expert", [Exchange(image=image, text="a", reply="b")])])
+    broken = Dataset.from_list([{**dataset[0], "images": []}], features=dataset.features)
+    with pytest.raises(UserError, match="row 0.*one image"):
+        list(from_dataset(broken))
+
+
+def test_an_environment_without_an_expert_is_named() -> None:
+    game = partial(make_environment, "CartPole-v1")
+    with pytest.raises(UserError, match="CartPoleEnv has no expert"):
+        list(expert_games(game, seeds=[0], mistakes=0.0))
