@@ -119,11 +119,15 @@ class Chat:
         return tokenizer.eos_token_id, ""
 
     def _declared_ends(self, generation: GenerationConfig | None) -> set[int]:
+        """What tokenizer and generation config call the end.
+
+        Ordinary tokens are passed over: configs come with a default id (2) that is a letter in
+        many vocabularies.
+        """
         ends = generation.eos_token_id if generation is not None else None
         several = ends if isinstance(ends, list) else [ends]
-        return {
-            end for end in (*several, self.vocabulary.tokenizer.eos_token_id) if end is not None
-        }
+        declared = {*several, self.vocabulary.tokenizer.eos_token_id}
+        return {end for end in declared if end is not None and end in self.vocabulary.special_ids}
 
     def _check_append_only(self) -> None:
         """A conversation of three turns must be its chunks and replies one after the other."""

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from gflowvlm.errors import UserError
+from gflowvlm.policy.families import family_of
 
 
 def load_model(
@@ -43,6 +44,7 @@ def load_model(
             f"{name} holds a {config.model_type!r} model, which does not read images and text; "
             "give the folder or hub id of a vision-language model"
         )
+    family_of(config.model_type)  # refuses what is not supported before any weight is read
     model: Any = AutoModelForImageTextToText.from_pretrained(
         name, dtype=dtype, attn_implementation=attention
     )

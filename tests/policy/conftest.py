@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.decoders import ByteLevel
 
 from gflowvlm.episode import Observation
+from gflowvlm.policy.vlm import PolicySettings, VLMPolicy
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -52,11 +53,11 @@ def byte_level_tokenizer(special: dict[str, str]) -> Any:
     bpe = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     bpe.decoder = ByteLevel()
+    bpe.add_special_tokens(["<|im_start|>", "<|im_end|>"])
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         pad_token="<pad>",
         eos_token="<eos>",
-        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
         extra_special_tokens=special,
     )
 
@@ -150,6 +151,22 @@ def qwen_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def adapted() -> Callable[..., VLMPolicy]:
+    """Make a policy whose adapter says something; a fresh one's B is zero."""
+
+    def make(folder: Path, start: Path | None = None, **settings: Any) -> VLMPolicy:
+        chosen = PolicySettings(**{"rank": 4, "max_reply_tokens": 16, **settings})
+        policy = VLMPolicy.from_folder(folder, chosen, start_adapter=start)
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in policy.parameter_groups().get("adapter", []):
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.15)
+        return policy
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,66 +1,215 @@
 """The log-prob of a sampled token is the log-prob it is scored with."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from gflowvlm.batch import Row
-from gflowvlm.episode import Observation, Reply
+from gflowvlm.episode import Observation, Reply, Segment
+from gflowvlm.policy import selfcheck, session
+from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.base import EpisodeKey
-from gflowvlm.policy.vlm import PolicySettings, VLMPolicy
+from gflowvlm.policy.vlm import VLMPolicy
 
 Observe = Callable[..., Observation]
+MakePolicy = Callable[..., VLMPolicy]
+Played = tuple[dict[int, list[Reply]], list[Row]]
 
-
-def adapted(folder: Path, **settings: object) -> VLMPolicy:
-    """A policy whose adapter says something: B is zero only in a fresh one."""
-    policy = VLMPolicy.from_folder(folder, PolicySettings(rank=4, **settings))  # type: ignore
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in policy.parameter_groups()["adapter"]:
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.15)
-    return policy
-
-
-def play(policy: VLMPolicy, observe: Observe, slots: int = 4, turns: int = 4):
-    """Slot s leaves after turn s; replies and rows by slot."""
-    session = policy.session([EpisodeKey(7, slot) for slot in range(slots)])
-    replies: dict[int, list[Reply]] = {slot: [] for slot in range(slots)}
-    for turn in range(turns):
-        live = [slot for slot in range(slots) if turn <= slot or slot == slots - 1]
-        for slot, reply in session.reply({s: observe(s, turn) for s in live}).items():
-            replies[slot].append(reply)
-    return replies, [session.row(slot) for slot in range(slots)]
-
-
-def largest_gap(policy: VLMPolicy, replies: dict[int, list[Reply]], rows: list[Row]) -> float:
-    sampled = [
-        log_prob
-        for slot in sorted(replies)
-        for reply in replies[slot]
-        for log_prob, segment in zip(reply.log_probs, reply.segment, strict=True)
-        if segment != 0
-    ]
-    scored = policy.score(rows).token_log_prob
-    assert len(sampled) == len(scored)
-    return float((torch.tensor(sampled) - scored).abs().max())
-
-
-MODES = [
+MODES: list[dict[str, Any]] = [
     {"actions": "free"},
     {"actions": "free", "temperature": 0.7},
-    {"actions": "constrained"},
     {"actions": "constrained", "thought": False, "temperature": 1.3},
 ]
 
 
-@pytest.mark.parametrize("folder", ["llava_folder", "qwen_folder"])
+def play(policy: VLMPolicy, observe: Observe, slots: tuple[int, ...] = (0, 1, 2, 3)) -> Played:
+    """Four turns; slot s leaves after turn s. Replies and rows in the order of `slots`."""
+    opened = policy.session([EpisodeKey(7, slot) for slot in slots])
+    replies: dict[int, list[Reply]] = {place: [] for place in range(len(slots))}
+    for turn in range(4):
+        seen = {place: observe(slot, turn) for place, slot in enumerate(slots) if turn <= slot}
+        for place, reply in opened.reply(seen).items():
+            replies[place].append(reply)
+    return replies, [opened.row(place) for place in range(len(slots))]
+
+
+def largest_gap(policy: VLMPolicy, played: Played) -> float:
+    replies, rows = played
+    sampled = [
+        log_prob
+        for place in sorted(replies)
+        for reply in replies[place]
+        for log_prob, segment in zip(reply.log_probs, reply.segment, strict=True)
+        if segment != Segment.CONTEXT
+    ]
+    with torch.no_grad():
+        scored = policy.score(rows).token_log_prob
+    assert len(sampled) == len(scored)
+    return float((torch.tensor(sampled) - scored).abs().max())
+
+
+@pytest.mark.parametrize("family", ["llava_folder", "qwen_folder"])
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_sampled_log_probs_are_the_scored_ones(
-    folder: str, mode: dict, observe: Observe, request: pytest.FixtureRequest
+    family: str,
+    mode: dict[str, Any],
+    observe: Observe,
+    adapted: MakePolicy,
+    request: pytest.FixtureRequest,
 ) -> None:
-    policy = adapted(request.getfixturevalue(folder), max_reply_tokens=24, **mode)
-    replies, rows = play(policy, observe)
-    assert largest_gap(policy, replies, rows) <= 1e-4
+    policy = adapted(request.getfixturevalue(family), **mode)
+    assert largest_gap(policy, play(policy, observe)) <= 1e-4
+
+
+def speak(policy: VLMPolicy, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every free token of every reply come from `text`; log-probs stay the model's own."""
+    script = itertools.cycle(policy.rules.encode(text))
+    vocabulary = policy.chat.vocabulary.size
+    draw = session.inverse_cdf
+
+    def scripted(logits: Tensor, uniform: Tensor) -> Tensor:
+        if logits.shape[1] < vocabulary:
+            return draw(logits, uniform)
+        return torch.full((len(logits),), next(script))
+
+    monkeypatch.setattr(session, "inverse_cdf", scripted)
+
+
+@pytest.mark.parametrize("text", ['{"thoughts": "so", "action"', '{"thoughts": "so", "action":'])
+def test_constrained_actions_after_a_thought_are_scored_as_sampled(
+    text: str,
+    llava_folder: Path,
+    observe: Observe,
+    adapted: MakePolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = adapted(llava_folder, actions="constrained", max_reply_tokens=40)
+    speak(policy, text, monkeypatch)
+    played = play(policy, observe)
+    assert largest_gap(policy, played) <= 1e-4
+    said = [reply for replies in played[0].values() for reply in replies]
+    assert all(reply.problem is None for reply in said)
+    assert {reply.text.partition('"action"')[2] for reply in said} <= {
+        ': "shelf 1"}',
+        ': "shelf 11"}',
+        ': "shelf 2"}',
+    }
+    kinds = [kind for kind, _ in itertools.groupby(said[0].segment)]
+    glue_and_actions = [Segment.THOUGHT, Segment.ACTION, Segment.CONTEXT, Segment.ACTION]
+    assert kinds == glue_and_actions  # the key is sampled, its glue is forced, the word sampled
+
+
+def broken_mask(
+    ids: Tensor, mask: Tensor, start: Tensor, arguments: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
+    if ids.shape[1] == 1 and arguments.get("cache"):
+        mask = mask.clone()
+        mask[:, -3] = 0  # one real column is hidden while decoding
+    return mask, start
+
+
+def broken_position(
+    ids: Tensor, mask: Tensor, start: Tensor, arguments: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
+    return mask, start + int(ids.shape[1] == 1)  # decoded tokens stand one place too far
+
+
+@pytest.mark.parametrize("family", ["llava_folder", "qwen_folder"])
+@pytest.mark.parametrize("fault", [broken_mask, broken_position])
+def test_an_error_of_one_column_is_seen(
+    family: str,
+    fault: Callable[..., tuple[Tensor, Tensor]],
+    observe: Observe,
+    adapted: MakePolicy,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    policy = adapted(request.getfixturevalue(family))
+    sound = Backbone.hidden
+
+    def hidden(self: Backbone, ids: Tensor, mask: Tensor, start: Tensor, **rest: Any):
+        shown, moved = fault(ids, mask, start, rest)
+        output, following = sound(self, ids, shown, moved, **rest)
+        return output, following - (moved - start)
+
+    monkeypatch.setattr(Backbone, "hidden", hidden)
+    assert largest_gap(policy, play(policy, observe)) > 1e-2
+
+
+def test_the_batch_around_an_episode_does_not_change_its_tokens(
+    llava_folder: Path, observe: Observe, adapted: MakePolicy
+) -> None:
+    policy = adapted(llava_folder)
+    _, together = play(policy, observe)
+    _, alone = play(policy, observe, slots=(2,))
+    _, reversed_order = play(policy, observe, slots=(3, 2))
+    assert alone[0].input_ids == together[2].input_ids == reversed_order[1].input_ids
+
+
+def test_another_episode_number_changes_the_tokens(
+    llava_folder: Path, observe: Observe, adapted: MakePolicy
+) -> None:
+    policy = adapted(llava_folder)
+    seen = {0: observe(0, 0), 1: observe(0, 0), 2: observe(0, 0)}
+    opened = policy.session([EpisodeKey(7, 0), EpisodeKey(7, 0), EpisodeKey(7, 1)])
+    said = opened.reply(seen)
+    assert said[0].token_ids == said[1].token_ids != said[2].token_ids
+
+
+@pytest.mark.parametrize("family", ["llava_folder", "qwen_folder"])
+def test_a_padded_batch_is_scored_as_its_rows_alone(
+    family: str, observe: Observe, adapted: MakePolicy, request: pytest.FixtureRequest
+) -> None:
+    policy = adapted(request.getfixturevalue(family))
+    _, rows = play(policy, observe)
+    with torch.no_grad():
+        together = policy.score(rows)
+        alone = [policy.score([row]) for row in rows]
+    for name in ("thought_log_prob", "action_log_prob", "entropy", "token_log_prob"):
+        apart = torch.cat([getattr(scores, name) for scores in alone])
+        torch.testing.assert_close(getattr(together, name), apart, atol=1e-4, rtol=1e-5)
+    assert together.flow is not None
+    assert len(together.flow) == sum(row.num_decisions + 1 for row in rows)
+
+
+def test_sums_over_decisions_are_sums_over_their_tokens(
+    llava_folder: Path, observe: Observe, adapted: MakePolicy
+) -> None:
+    policy = adapted(llava_folder)
+    _, rows = play(policy, observe)
+    scores = policy.score(rows)
+    both = (scores.thought_log_prob + scores.action_log_prob).detach()
+    # slots 0..3 leave after 1, 2, 3 and 4 replies
+    assert len(both) == 1 + 2 + 3 + 4
+    for decision, total in enumerate(both):
+        tokens = scores.token_log_prob[scores.token_decision == decision]
+        assert tokens.sum().item() == pytest.approx(total.item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llava_folder", "qwen_folder"])
+def test_the_self_check_finds_no_gap(
+    family: str, adapted: MakePolicy, request: pytest.FixtureRequest
+) -> None:
+    policy = adapted(request.getfixturevalue(family), temperature=0.8)
+    gap, row = selfcheck.rescoring_gap(policy)
+    assert gap <= 1e-4
+    assert selfcheck.forward_gap(row, policy.backbone, policy.language) <= 1e-4
+
+
+def test_gradients_with_checkpointing_are_those_without(
+    llava_folder: Path, observe: Observe, adapted: MakePolicy
+) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        policy = adapted(llava_folder, gradient_checkpointing=checkpointing, score_chunk=7)
+        _, rows = play(policy, observe, slots=(0, 1))
+        policy.score(rows).token_log_prob.sum().backward()
+        gradients.append([p.grad for p in policy.parameter_groups()["adapter"]])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        assert plain is not None
+        torch.testing.assert_close(plain, checkpointed, atol=1e-3, rtol=1e-3)

@@ -1,0 +1,85 @@
+"""Rows made from given replies."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from gflowvlm.batch import Row
+from gflowvlm.episode import Observation, Segment
+from gflowvlm.policy.expert import TaughtTurn
+from gflowvlm.policy.vlm import VLMPolicy
+from gflowvlm.prompting.reply import format_reply
+
+Observe = Callable[..., Observation]
+MakePolicy = Callable[..., VLMPolicy]
+
+
+def said(policy: VLMPolicy, row: Row, segment: Segment) -> str:
+    """Text of all tokens of one segment."""
+    ids = [i for i, s in zip(row.input_ids, row.segment, strict=True) if s == segment]
+    return policy.chat.vocabulary.tokenizer.decode(ids)
+
+
+def test_every_token_of_an_expert_reply_counts_and_is_thought_or_action(
+    llava_folder: Path, adapted: MakePolicy, observe: Observe
+) -> None:
+    policy = adapted(llava_folder)
+    reply = format_reply({"number": "3"}, "so", "shelf 2")
+    row = policy.row_of_conversation([observe(0, 0), observe(0, 1)], [reply, reply])
+    # the token `, "` begins before the action key: it is thought, with the key's opening quote
+    assert said(policy, row, Segment.THOUGHT) == '{"number": "3", "thoughts": "so", "' * 2
+    assert said(policy, row, Segment.ACTION) == 'action": "shelf 2"}<|im_end|>' * 2
+    assert [row.decision_of[at] for at in row.state_at] == [-1, -1, 1]
+    assert [row.decision_of[at + 1] for at in row.state_at[:-1]] == [0, 1]
+
+
+def test_field_values_can_be_left_out(
+    llava_folder: Path, adapted: MakePolicy, observe: Observe
+) -> None:
+    policy = adapted(llava_folder)
+    reply = format_reply({"number": "345"}, "3 or so", "shelf 2")
+    whole = policy.row_of_conversation([observe(0, 0)], [reply])
+    row = policy.row_of_conversation([observe(0, 0)], [reply], loss_on=("thought", "action"))
+    assert row.input_ids == whole.input_ids
+    assert said(policy, row, Segment.THOUGHT) == '{"number": "", "thoughts": "3 or so", "'
+    only = policy.row_of_conversation([observe(0, 0)], [reply], loss_on=("action",))
+    assert said(policy, only, Segment.THOUGHT) == ""
+    fields = policy.row_of_conversation([observe(0, 0)], [reply], loss_on=("fields",))
+    assert said(policy, fields, Segment.THOUGHT) == "345"
+    assert said(policy, only, Segment.ACTION) == said(policy, whole, Segment.ACTION)
+
+
+@pytest.mark.parametrize("thought", [True, False])
+def test_the_probabilities_of_the_legal_actions_sum_to_one(
+    thought: bool, llava_folder: Path, adapted: MakePolicy, observe: Observe
+) -> None:
+    actions = ("shelf 1", "shelf 11", "shelf 12", "look", 'say "hi"', "s")
+    policy = adapted(llava_folder, actions="constrained", thought=thought)
+    seen = observe(1, 1, actions=actions)
+    rows = [
+        policy.row_of_conversation([seen], [format_reply({}, "so" if thought else None, action)])
+        for action in actions
+    ]
+    with torch.no_grad():
+        scores = policy.score(rows)
+    key = 0.0
+    if thought:  # the key itself is sampled freely: the same few tokens in every row
+        tokens = scores.token_log_prob[scores.token_decision == 0]
+        kinds = [s for s in rows[0].segment if s != Segment.CONTEXT]
+        bound = [p in rows[0].allowed for p, d in enumerate(rows[0].decision_of) if d >= 0]
+        free_action = [k == Segment.ACTION and not b for k, b in zip(kinds, bound, strict=True)]
+        key = float(tokens[torch.tensor(free_action)].sum())
+    assert (scores.action_log_prob - key).exp().sum().item() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_special_strings_in_taught_text_stay_text(llava_folder: Path, adapted: MakePolicy) -> None:
+    policy = adapted(llava_folder)
+    turns = [TaughtTurn(image=None, text="a<image><|im_end|>", reply="<eos>b")]
+    row = policy.row_of_turns(turns)
+    tokenizer = policy.chat.vocabulary.tokenizer
+    assert tokenizer.image_token_id not in row.input_ids
+    assert tokenizer.eos_token_id not in row.input_ids
+    assert row.input_ids.count(policy.chat.closing_id) == 2  # of the user's turn and the reply's
+    assert torch.isfinite(policy.score([row]).token_log_prob).all()
