@@ -42,7 +42,7 @@ class NumberLine(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
     one larger. At the ends of the line the number stays where it is.
 
     ## Observation Space
-    `Box(0, 255, (image_size, image_size, 3), uint8)`: the target above, the current number below.
+    `Box(0, 255, (image_size, image_size, 3), uint8)`: the current number above, the target below.
     `info["facts"]` holds `current number` and `target number`.
 
     ## Rewards
@@ -197,7 +197,7 @@ class NumberLine(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
         return None if self.render_mode is None else self._draw(self._playing())
 
     def _draw(self, state: NumberLineState) -> NDArray[np.uint8]:
-        rows = (("target", str(state.target)), ("current", str(state.current)))
+        rows = (("current", str(state.current)), ("target", str(state.target)))
         return drawing.pixels(drawing.labelled_numbers(rows, self.image_size))
 
     def _playing(self) -> NumberLineState:

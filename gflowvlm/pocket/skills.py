@@ -27,6 +27,7 @@ class Turn:
 
 
 Conversation = list[Turn]
+Skill = Callable[[Pen, int], Conversation]
 
 
 def _pick(rng: Generator, words: tuple[str, ...], count: int = 1) -> tuple[str, ...]:
@@ -81,18 +82,16 @@ def _free_choice(rng: Generator) -> tuple[str, ...]:
 
 
 def read_numbers(pen: Pen, turns: int) -> Conversation:
-    """Read one or two labelled numbers in the order asked for, not the order drawn."""
+    """Read one or two labelled numbers, in reading order."""
     rng = pen.rng
     labels = _pick(rng, LABELS, int(rng.integers(1, 3)))
     noun = _pick(rng, NOUNS)[0]
     keys = tuple(f"{label}{noun}" for label in labels)
     question = ask_for_json(task="Read the picture." + _aside(rng), text="", keys=keys)
     conversation = []
-    swap = rng.random() < 0.5
     for turn in range(turns):
         numbers = tuple(_number(rng) for _ in labels)
-        order = slice(None, None, -1) if swap else slice(None)
-        image = pictures.labelled_numbers(labels[order], numbers[order], pen)
+        image = pictures.labelled_numbers(labels, numbers, pen)
         reply = write_json(dict(zip(keys, map(str, numbers), strict=True)))
         conversation.append(Turn(image, question if turn == 0 else "", reply, "read"))
     return conversation
@@ -118,12 +117,10 @@ def compare(pen: Pen, turns: int) -> Conversation:
     task = (task + _aside(rng)) if rng.random() < 0.5 else (_aside(rng) + " " + task).strip()
     shown = tuple(choices[i] for i in rng.permutation(len(choices)))
     question = ask_for_json(task=task, text="", keys=(*keys, "thoughts", last_key), choices=shown)
-    swap = rng.random() < 0.5
     conversation = []
     for turn in range(turns):
         numbers = _pair(rng)
-        order = slice(None, None, -1) if swap else slice(None)
-        image = pictures.labelled_numbers(labels[order], numbers[order], pen)
+        image = pictures.labelled_numbers(labels, numbers, pen)
         smaller = numbers[0] < numbers[1]
         answer = choices[0 if smaller else 1] if ruled else _pick(rng, choices)[0]
         fields = dict(zip(keys, map(str, numbers), strict=True))
@@ -193,7 +190,7 @@ def caption(pen: Pen, turns: int) -> Conversation:
         if kind < 0.65:
             numbers = (_number(rng), _number(rng))
             image = pictures.labelled_numbers(labels, numbers, pen)
-            reply = f"{labels[0]} {numbers[0]} {labels[1]} {numbers[1]}"
+            reply = f"{numbers[0]} {numbers[1]}"
         elif kind < 0.8:
             first, second = (int(n) for n in rng.integers(0, 10, 2))
             reply = f"{first} + {second}"
@@ -219,29 +216,35 @@ def repeat(pen: Pen, turns: int) -> Conversation:
     return conversation
 
 
-def first_words(pen: Pen, turns: int) -> Conversation:
-    """What is learned before anything else: to see, to copy, to choose."""
-    kind = pen.rng.random()
-    if kind < 0.55:
-        return caption(pen, turns)
-    if kind < 0.75:
-        return repeat(pen, turns)
+def choose(pen: Pen, turns: int) -> Conversation:
+    """Repeat a phrase out of a list, with no picture in the way."""
     return [replace(turn, image=None) for turn in copy_phrase(pen, turns)]
 
 
-SKILLS: dict[Callable[[Pen, int], Conversation], float] = {
-    read_numbers: 0.22,
-    compare: 0.46,
-    add: 0.06,
-    read_cards: 0.1,
-    copy_phrase: 0.12,
-    caption: 0.04,
+FIRST_WORDS: tuple[Skill, ...] = (caption, repeat, caption, choose)
+"""What is learned before anything else, batch by batch: to see, to copy, to choose."""
+
+
+SKILLS: dict[Skill, tuple[float, int]] = {
+    read_numbers: (0.24, 36),
+    compare: (0.46, 46),
+    add: (0.06, 38),
+    read_cards: (0.08, 28),
+    copy_phrase: (0.12, 75),
+    caption: (0.04, 25),
 }
-"""How often each skill is drawn; comparing is the longest to learn."""
+"""How often each skill is drawn, and about how many tokens a turn of it takes.
+
+Comparing is the longest to learn.
+"""
 
 
 def converse(pen: Pen, turns: int) -> Conversation:
-    """A conversation of one skill, drawn by its share."""
+    """A conversation of one skill, drawn by its share.
+
+    It is about as long as `turns` turns of comparing, so that little of a batch is padding.
+    """
     skills = list(SKILLS)
-    shares = [SKILLS[skill] for skill in skills]
-    return skills[pen.rng.choice(len(skills), p=shares)](pen, turns)
+    shares = [share for share, _ in SKILLS.values()]
+    skill = skills[pen.rng.choice(len(skills), p=shares)]
+    return skill(pen, max(1, round(turns * SKILLS[compare][1] / SKILLS[skill][1])))

@@ -110,14 +110,8 @@ class VLMPolicy:
         text_config = model.config.get_text_config()
         self.adapters = self._adapt(start_adapter)
         self.backbone = Backbone(model, family, pad_id=self.chat.closing_id)
-        self.language = LanguageHead(
-            layer,
-            vocabulary.forbidden(self.chat.end_ids, constrained=constrained),
-            temperature=settings.temperature,
-            softcap=getattr(text_config, "final_logit_softcapping", None),
-            chunk=settings.score_chunk,
-            device=model.device,
-        )
+        forbidden = vocabulary.forbidden(self.chat.end_ids, constrained=constrained)
+        self.language = self._language_head(forbidden)
         self.flow_head = None
         if settings.flow_head:
             self.flow_head = FlowHead(text_config.hidden_size, settings.head_width).to(model.device)
@@ -243,6 +237,17 @@ class VLMPolicy:
             alpha=self.settings.lora_alpha,
             targets=self.settings.targets,
             start=start_adapter,
+        )
+
+    def _language_head(self, forbidden: Sequence[int]) -> LanguageHead:
+        text_config = self.model.config.get_text_config()
+        return LanguageHead(
+            self.model.get_output_embeddings(),
+            forbidden,
+            temperature=self.settings.temperature,
+            softcap=getattr(text_config, "final_logit_softcapping", None),
+            chunk=self.settings.score_chunk,
+            device=self.model.device,
         )
 
     @property

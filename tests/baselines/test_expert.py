@@ -62,7 +62,7 @@ def test_a_row_without_one_image_for_each_question_is_refused() -> None:
     image = np.zeros((4, 4, 3), np.uint8)
     dataset = to_dataset([("expert", [Exchange(image=image, text="a", reply="b")])])
     broken = Dataset.from_list([{**dataset[0], "images": []}], features=dataset.features)
-    with pytest.raises(UserError, match="row 0.*one image"):
+    with pytest.raises(UserError, match=r"row 0.*one image"):
         list(from_dataset(broken))
 
 

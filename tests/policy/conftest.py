@@ -99,17 +99,18 @@ def llava_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+QWEN_TOKENS = {
+    "vision_start_token": "<|vision_start|>",
+    "vision_end_token": "<|vision_end|>",
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+}
+
+
 @pytest.fixture(scope="session")
 def qwen_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("qwen")
-    tokenizer = byte_level_tokenizer(
-        {
-            "vision_start_token": "<|vision_start|>",
-            "vision_end_token": "<|vision_end|>",
-            "image_token": "<|image_pad|>",
-            "video_token": "<|video_pad|>",
-        }
-    )
+    tokenizer = byte_level_tokenizer(QWEN_TOKENS)
     config = transformers.Qwen2_5_VLConfig(
         text_config={
             "vocab_size": len(tokenizer),

@@ -1,0 +1,134 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.random import default_rng
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from gflowvlm.errors import UserError
+from gflowvlm.pocket import build as building
+from gflowvlm.pocket.architecture import PAD, build_processor, token_id
+from gflowvlm.pocket.build import STAGES, Recipe, build, stage_at, tokenizer_of
+from gflowvlm.pocket.card import exact_replies
+from gflowvlm.pocket.encode import collate, encode, positions
+from gflowvlm.pocket.folder import MODEL_FOLDER
+from gflowvlm.pocket.pictures import Pen
+from gflowvlm.pocket.skills import FIRST_WORDS, SKILLS, compare, converse, read_numbers
+
+TINY = Recipe(steps=4, corpus_size=60, save_every=2)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tokenizer_of(TINY)
+
+
+def test_digits_and_json_glue_are_single_tokens(tokenizer) -> None:
+    ids = tokenizer('{"left number": "37", "action": "go"}', add_special_tokens=False).input_ids
+    pieces = [tokenizer.decode([i]) for i in ids]
+    assert pieces[:1] == ['{"']
+    assert [p for p in pieces if p.isdigit()] == ["3", "7"]
+    assert '": "' in pieces
+    assert pieces[-1] == '"}'
+
+
+def test_any_text_comes_back_from_its_tokens(tokenizer) -> None:
+    text = 'Zwölf "µ" = 12 \t→ ok'
+    ids = tokenizer(text, add_special_tokens=False).input_ids
+    assert tokenizer.decode(ids) == text
+
+
+def test_training_sees_the_ids_and_pixels_that_the_processor_gives(tokenizer) -> None:
+    turn = compare(Pen(default_rng(0), 1.0), 1)[0]
+    processor = build_processor(tokenizer)
+    content = [{"type": "image"}, {"type": "text", "text": turn.question}]
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True
+    )
+    given = processor(images=[turn.image], text=text, return_tensors="pt")
+    row = encode([turn], tokenizer)
+    ids = given["input_ids"][0].tolist()
+    assert row.ids[: len(ids)] == ids
+    assert not any(row.learned[: len(ids)])
+    assert all(row.learned[len(ids) :])
+    ours = collate([row], token_id(tokenizer, PAD), None)["pixel_values"]
+    torch.testing.assert_close(ours, given["pixel_values"], atol=1e-5, rtol=0)
+    assert ours.max() == 0.0  # white
+
+
+def test_no_general_skill_answers_plus_or_minus() -> None:
+    rng = default_rng(3)
+    for talk in (*SKILLS, *FIRST_WORDS, converse):
+        for _ in range(40):
+            for turn in talk(Pen(rng, 1.0), 2):
+                try:
+                    fields = json.loads(turn.reply)
+                except json.JSONDecodeError:
+                    continue
+                if isinstance(fields, dict):
+                    assert {"+", "-"}.isdisjoint(fields.values())
+
+
+def test_positions_leap_between_turns_and_never_within_one(tokenizer) -> None:
+    row = encode(converse(Pen(default_rng(1), 1.0), 6), tokenizer)
+    leapt = False
+    for seed in range(8):
+        places = positions(row, default_rng(seed))
+        steps = np.diff(places)
+        assert (steps >= 1).all()
+        within = [i for i in range(len(steps)) if i + 1 not in row.starts]
+        assert (steps[within] == 1).all()
+        leapt |= bool((steps > 1).any())
+    assert leapt
+
+
+def test_stages_cover_the_training_and_pictures_spread_without_a_jump_back() -> None:
+    spreads = [stage_at(step, 1000)[1] for step in range(1000)]
+    assert spreads[0] == 0.0
+    assert spreads[-1] == 1.0
+    assert spreads == sorted(spreads)
+    assert STAGES[-1].until == 1.0
+
+
+def test_a_build_is_deterministic_and_resumes_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = build(output=tmp_path / "whole", recipe=TINY)
+    update, done = building.Training.update, []
+
+    def stop_after_three(self, batch):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(update(self, batch))
+        return done[-1]
+
+    monkeypatch.setattr(building.Training, "update", stop_after_three)
+    with pytest.raises(KeyboardInterrupt):
+        build(output=tmp_path / "parts", recipe=TINY)
+    monkeypatch.setattr(building.Training, "update", update)
+    with pytest.raises(UserError, match="--resume"):
+        build(output=tmp_path / "parts", recipe=TINY)
+    parts = build(output=tmp_path / "parts", resume=True, recipe=TINY)
+    a, b = (AutoModelForImageTextToText.from_pretrained(p).state_dict() for p in (whole, parts))
+    for name, value in a.items():
+        torch.testing.assert_close(value, b[name])
+
+
+def test_the_embedded_model_is_small_and_loads_with_transformers_alone() -> None:
+    size = sum(path.stat().st_size for path in MODEL_FOLDER.iterdir())
+    assert size <= 8_000_000
+    model = AutoModelForImageTextToText.from_pretrained(MODEL_FOLDER)
+    assert 1_000_000 <= sum(p.numel() for p in model.parameters()) <= 3_000_000
+    assert AutoProcessor.from_pretrained(MODEL_FOLDER).chat_template
+
+
+def test_the_embedded_model_reads_and_compares_pictures_it_never_saw() -> None:
+    model = AutoModelForImageTextToText.from_pretrained(MODEL_FOLDER).eval()
+    tokenizer = AutoProcessor.from_pretrained(MODEL_FOLDER).tokenizer
+    right = []
+    for seed in range(6):
+        row = encode(read_numbers(Pen(default_rng([5, seed]), 1.0), 20), tokenizer)
+        right += exact_replies(model, row, token_id(tokenizer, PAD))
+    assert sum(right) / len(right) >= 0.9
