@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from numpy.random import default_rng
-from transformers import AutoModelForImageTextToText, AutoTokenizer, LlavaForConditionalGeneration
+from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
 from gflowvlm.pocket.architecture import PAD, token_id
 from gflowvlm.pocket.build import last_hidden
@@ -46,7 +46,7 @@ def exact_replies(model: LlavaForConditionalGeneration, row: Encoded, pad_id: in
 
 def accuracies(folder: Path, *, conversations: int = 60, turns: int = 100) -> Accuracies:
     """Skill -> (first turn, last turn) -> share of replies that are exactly right."""
-    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    model = LlavaForConditionalGeneration.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     counts: dict[str, dict[tuple[int, int], list[bool]]] = defaultdict(lambda: defaultdict(list))
     for conversation in _held_out(conversations, turns):

@@ -241,8 +241,9 @@ class VLMPolicy:
 
     def _language_head(self, forbidden: Sequence[int]) -> LanguageHead:
         text_config = self.model.config.get_text_config()
+        layer: Any = self.model.get_output_embeddings()
         return LanguageHead(
-            self.model.get_output_embeddings(),
+            layer,
             forbidden,
             temperature=self.settings.temperature,
             softcap=getattr(text_config, "final_logit_softcapping", None),

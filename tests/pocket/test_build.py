@@ -1,11 +1,12 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.random import default_rng
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration
 
 from gflowvlm.errors import UserError
 from gflowvlm.pocket import build as building
@@ -42,7 +43,7 @@ def test_any_text_comes_back_from_its_tokens(tokenizer) -> None:
 
 def test_training_sees_the_ids_and_pixels_that_the_processor_gives(tokenizer) -> None:
     turn = compare(Pen(default_rng(0), 1.0), 1)[0]
-    processor = build_processor(tokenizer)
+    processor: Any = build_processor(tokenizer)
     content = [{"type": "image"}, {"type": "text", "text": turn.question}]
     text = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True
@@ -125,7 +126,7 @@ def test_the_embedded_model_is_small_and_loads_with_transformers_alone() -> None
 
 
 def test_the_embedded_model_reads_and_compares_pictures_it_never_saw() -> None:
-    model = AutoModelForImageTextToText.from_pretrained(MODEL_FOLDER).eval()
+    model = LlavaForConditionalGeneration.from_pretrained(MODEL_FOLDER).eval()
     tokenizer = AutoProcessor.from_pretrained(MODEL_FOLDER).tokenizer
     right = []
     for seed in range(6):

@@ -35,7 +35,8 @@ def make() -> Any:
 
 def log_reward(history: History) -> float:
     """The reward map of the run, worked out from states instead of from an episode."""
-    first, last = history.states[0], history.states[-1]
+    first: Any = history.states[0]
+    last: Any = history.states[-1]
     distance = abs(last.target - last.current)
     extra = len(history.actions) + distance - abs(first.target - first.current)
     return (REWARD.success if distance == 0 else REWARD.failure) - REWARD.step_cost * extra
