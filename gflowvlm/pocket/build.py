@@ -21,7 +21,7 @@ from gflowvlm.pocket.architecture import (
 )
 from gflowvlm.pocket.encode import collate, encode
 from gflowvlm.pocket.pictures import Pen
-from gflowvlm.pocket.skills import FIRST_WORDS, converse
+from gflowvlm.pocket.skills import ALL_SKILLS, FIRST_WORDS, SKILLS, Shares, converse
 from gflowvlm.trainer.progress import ProgressDisplay
 
 REPORT_EVERY = 50  # steps between lines of progress
@@ -34,28 +34,28 @@ class Stage:
     until: float
     turns: tuple[int, int]  # least and most turns of a conversation, inclusive
     turns_per_batch: int
-    spread: tuple[float, float]  # how far pictures vary, from the stage's first step to its last
-    first_words: bool = False  # nothing but captions and copying, short and without JSON's cost
+    skills: Shares | None  # None: FIRST_WORDS, a batch of each in turn
 
 
 STAGES = (
-    Stage(0.16, (1, 1), 64, (0.0, 0.0), first_words=True),  # digits in one place, plain words
-    Stage(0.6, (2, 6), 48, (0.0, 1.0)),
-    Stage(0.8, (4, 12), 48, (1.0, 1.0)),
-    Stage(1.0, (6, 48), 48, (1.0, 1.0)),
+    Stage(0.16, (1, 1), 64, None),
+    Stage(0.54, (2, 6), 48, SKILLS),
+    Stage(0.6, (2, 6), 48, ALL_SKILLS),
+    Stage(0.8, (4, 12), 48, ALL_SKILLS),
+    Stage(1.0, (6, 48), 48, ALL_SKILLS),
 )
+SPREADING = (0.16, 0.6)  # shares of the steps between which pictures come to vary in full
 
 
-def stage_at(step: int, steps: int) -> tuple[Stage, float]:
-    """The stage of a step (counted from 0) and the spread of its pictures."""
-    began = 0.0
-    for stage in STAGES:
-        if step < stage.until * steps:
-            low, high = stage.spread
-            done = (step / steps - began) / (stage.until - began)
-            return stage, low + (high - low) * done
-        began = stage.until
-    raise ValueError(f"found step {step} of {steps}, expected fewer")
+def stage_at(share: float) -> Stage:
+    """The stage at a share of the steps, below 1."""
+    return next(stage for stage in STAGES if share < stage.until)
+
+
+def spread_at(share: float) -> float:
+    """How far pictures vary at a share of the steps: digits keep to one place at first."""
+    begin, end = SPREADING
+    return min(1.0, max(0.0, (share - begin) / (end - begin)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +81,15 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rng = default_rng([self.recipe.seed, 1, step])
-        stage, spread = stage_at(step, self.recipe.steps)
-        pen, talk = Pen(rng, spread), converse
-        if stage.first_words:
-            talk = FIRST_WORDS[step % len(FIRST_WORDS)]
+        share = step / self.recipe.steps
+        stage, pen = stage_at(share), Pen(rng, spread_at(share))
         turns = int(rng.integers(stage.turns[0], stage.turns[1] + 1))
         rows = max(1, stage.turns_per_batch // turns)
-        conversations = [talk(pen, turns) for _ in range(rows)]
+        if stage.skills is None:
+            talk = FIRST_WORDS[step % len(FIRST_WORDS)]
+            conversations = [talk(pen, turns) for _ in range(rows)]
+        else:
+            conversations = [converse(pen, turns, stage.skills) for _ in range(rows)]
         pad_id = token_id(self.tokenizer, PAD)
         return collate([encode(c, self.tokenizer) for c in conversations], pad_id, rng)
 
@@ -114,7 +116,7 @@ def reply_loss(model: LlavaForConditionalGeneration, batch: dict[str, Tensor]) -
 def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerFast:
     """The tokenizer learned from the recipe's own conversations."""
     pen = Pen(default_rng([recipe.seed, 0]), 1.0)
-    conversations = (converse(pen, 1) for _ in range(recipe.corpus_size))
+    conversations = (converse(pen, 1, SKILLS) for _ in range(recipe.corpus_size))
     return build_tokenizer(f"{t.question}\n{t.reply}" for c in conversations for t in c)
 
 

@@ -5,14 +5,15 @@ phrases is not dictated by the question it is uniform. The format is the one any
 from `prompting`, with many other words in it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 from numpy.random import Generator
 
 from gflowvlm.pocket import pictures
 from gflowvlm.pocket.pictures import Pen, Pixels
-from gflowvlm.pocket.words import ASIDES, LABELS, NOUNS, OBJECTS, PLACES, VERBS, WORDS
+from gflowvlm.pocket.words import ASIDES, LABELS, NOUNS, OBJECTS, PLACES, SIGNS, VERBS, WORDS
 from gflowvlm.prompting.wording import ask_for_json, write_json
 
 
@@ -160,24 +161,24 @@ def read_cards(pen: Pen, turns: int) -> Conversation:
     return conversation
 
 
+def _copy_one(pen: Pen, choices: tuple[str, ...], last_key: str) -> Turn:
+    """A question that lists `choices`, and one of them as the answer."""
+    rng = pen.rng
+    number = int(rng.integers(len(choices)))
+    dictated = rng.random() < 0.6
+    ordinals = ("first", "second", "third", "fourth")
+    wish = f"Take the {ordinals[number]}." if dictated else "Take any."
+    question = ask_for_json(task=wish, text="", keys=("thoughts", last_key), choices=choices)
+    thought = f"the {ordinals[number]}" if dictated else "any"
+    fields = {"thoughts": thought, last_key: choices[number]}
+    image = pictures.written(str(_number(rng)), pen)
+    return Turn(image, question, write_json(fields), "copy" if dictated else "copy_free")
+
+
 def copy_phrase(pen: Pen, turns: int) -> Conversation:
     """Repeat one of the phrases listed: the one asked for, or any where none is asked for."""
-    rng = pen.rng
-    conversation = []
-    last_key = ("action", "answer")[int(rng.random() < 0.3)]
-    for _ in range(turns):
-        choices = _free_choice(rng)
-        number = int(rng.integers(len(choices)))
-        dictated = rng.random() < 0.6
-        ordinals = ("first", "second", "third", "fourth")
-        wish = f"Take the {ordinals[number]}." if dictated else "Take any."
-        question = ask_for_json(task=wish, text="", keys=("thoughts", last_key), choices=choices)
-        thought = f"the {ordinals[number]}" if dictated else "any"
-        fields = {"thoughts": thought, last_key: choices[number]}
-        image = pictures.written(str(_number(rng)), pen)
-        skill = "copy" if dictated else "copy_free"
-        conversation.append(Turn(image, question, write_json(fields), skill))
-    return conversation
+    last_key = ("action", "answer")[int(pen.rng.random() < 0.3)]
+    return [_copy_one(pen, _free_choice(pen.rng), last_key) for _ in range(turns)]
 
 
 def caption(pen: Pen, turns: int) -> Conversation:
@@ -216,6 +217,29 @@ def repeat(pen: Pen, turns: int) -> Conversation:
     return conversation
 
 
+def repeat_signs(pen: Pen, turns: int) -> Conversation:
+    """Say some quoted signs and bare words again, so that every sign can be written."""
+    rng = pen.rng
+    conversation = []
+    for _ in range(turns):
+        words = [
+            f'"{_pick(rng, SIGNS)[0]}"' if rng.random() < 0.7 else _pick(rng, WORDS)[0]
+            for _ in range(rng.integers(2, 7))
+        ]
+        text = " ".join(words)
+        conversation.append(Turn(None, f"Repeat: {text}", text, "repeat_signs"))
+    return conversation
+
+
+def copy_sign(pen: Pen, turns: int) -> Conversation:
+    """Repeat one of the signs listed, as with phrases; `+` and `-` are not among them."""
+    signs = tuple(sign for sign in SIGNS if sign not in "+-")
+    return [
+        _copy_one(pen, _pick(pen.rng, signs, int(pen.rng.integers(2, 5))), "action")
+        for _ in range(turns)
+    ]
+
+
 def choose(pen: Pen, turns: int) -> Conversation:
     """Repeat a phrase out of a list, with no picture in the way."""
     return [replace(turn, image=None) for turn in copy_phrase(pen, turns)]
@@ -225,7 +249,10 @@ FIRST_WORDS: tuple[Skill, ...] = (caption, repeat, caption, choose)
 """What is learned before anything else, batch by batch: to see, to copy, to choose."""
 
 
-SKILLS: dict[Skill, tuple[float, int]] = {
+Shares = Mapping[Skill, tuple[float, int]]
+"""How often each skill is drawn, and about how many tokens a turn of it takes."""
+
+SKILLS: Shares = {
     read_numbers: (0.24, 36),
     compare: (0.46, 46),
     add: (0.06, 38),
@@ -233,18 +260,18 @@ SKILLS: dict[Skill, tuple[float, int]] = {
     copy_phrase: (0.12, 75),
     caption: (0.04, 25),
 }
-"""How often each skill is drawn, and about how many tokens a turn of it takes.
+"""The skills in themselves; comparing is the longest to learn."""
 
-Comparing is the longest to learn.
-"""
+ALL_SKILLS: Shares = {**SKILLS, repeat_signs: (0.06, 20), copy_sign: (0.06, 60)}
+"""With the signs, which no word taught how to write."""
 
 
-def converse(pen: Pen, turns: int) -> Conversation:
+def converse(pen: Pen, turns: int, skills: Shares = ALL_SKILLS) -> Conversation:
     """A conversation of one skill, drawn by its share.
 
     It is about as long as `turns` turns of comparing, so that little of a batch is padding.
     """
-    skills = list(SKILLS)
-    shares = [share for share, _ in SKILLS.values()]
-    skill = skills[pen.rng.choice(len(skills), p=shares)]
-    return skill(pen, max(1, round(turns * SKILLS[compare][1] / SKILLS[skill][1])))
+    known = list(skills)
+    shares = np.array([share for share, _ in skills.values()])
+    skill = known[pen.rng.choice(len(known), p=shares / shares.sum())]
+    return skill(pen, max(1, round(turns * skills[compare][1] / skills[skill][1])))

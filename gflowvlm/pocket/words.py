@@ -27,6 +27,9 @@ OBJECTS = (
 )  # fmt: skip
 PLACES = ("shelf", "table", "drawer", "counter", "sink", "bed", "desk", "box")
 
+SIGNS = tuple("+-*/=?!#@&<>%$~^_|:;.()[]")
+"""Single characters; `+` and `-` are only ever repeated, never the answer to a question."""
+
 ASIDES = (
     "You have at most {} steps.", "There are {} turns.", "The limit is {}.",
     "Each step makes it one larger or one smaller.", "Bring your answer in time.",

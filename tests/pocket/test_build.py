@@ -11,12 +11,12 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForCon
 from gflowvlm.errors import UserError
 from gflowvlm.pocket import build as building
 from gflowvlm.pocket.architecture import PAD, build_processor, token_id
-from gflowvlm.pocket.build import STAGES, Recipe, build, stage_at, tokenizer_of
+from gflowvlm.pocket.build import STAGES, Recipe, build, spread_at, stage_at, tokenizer_of
 from gflowvlm.pocket.card import exact_replies
 from gflowvlm.pocket.encode import collate, encode, positions
 from gflowvlm.pocket.folder import MODEL_FOLDER
 from gflowvlm.pocket.pictures import Pen
-from gflowvlm.pocket.skills import FIRST_WORDS, SKILLS, compare, converse, read_numbers
+from gflowvlm.pocket.skills import ALL_SKILLS, FIRST_WORDS, compare, converse, read_numbers
 
 TINY = Recipe(steps=4, corpus_size=60, save_every=2)
 
@@ -61,7 +61,7 @@ def test_training_sees_the_ids_and_pixels_that_the_processor_gives(tokenizer) ->
 
 def test_no_general_skill_answers_plus_or_minus() -> None:
     rng = default_rng(3)
-    for talk in (*SKILLS, *FIRST_WORDS, converse):
+    for talk in (*ALL_SKILLS, *FIRST_WORDS, converse):
         for _ in range(40):
             for turn in talk(Pen(rng, 1.0), 2):
                 try:
@@ -86,11 +86,11 @@ def test_positions_leap_between_turns_and_never_within_one(tokenizer) -> None:
 
 
 def test_stages_cover_the_training_and_pictures_spread_without_a_jump_back() -> None:
-    spreads = [stage_at(step, 1000)[1] for step in range(1000)]
+    spreads = [spread_at(step / 1000) for step in range(1000)]
     assert spreads[0] == 0.0
     assert spreads[-1] == 1.0
     assert spreads == sorted(spreads)
-    assert STAGES[-1].until == 1.0
+    assert stage_at(0.999) is STAGES[-1]
 
 
 def test_a_build_is_deterministic_and_resumes_to_the_same_weights(
