@@ -79,9 +79,11 @@ def show_config(options: argparse.Namespace) -> None:
 def build_pocket(options: argparse.Namespace) -> None:
     """Train the embedded model anew."""
     from gflowvlm.pocket.build import Recipe, build
+    from gflowvlm.pocket.card import describe
 
     recipe = Recipe() if options.steps is None else Recipe(steps=options.steps)
     print(f"model: {build(output=options.output, resume=options.resume, recipe=recipe)}")
+    print(f"card: {describe(options.output)}")
 
 
 def show_card(options: argparse.Namespace) -> None:

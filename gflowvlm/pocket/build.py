@@ -143,6 +143,7 @@ class Training:
     schedule: torch.optim.lr_scheduler.LRScheduler
     state_file: Path
     step: int = 0
+    cpu_seconds: float = 0.0  # of earlier sessions; batches are made by another process
 
     def load(self) -> None:
         """Go on where the state file stands."""
@@ -150,12 +151,13 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.step = state["step"]
+        self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
 
     def save(self) -> None:
         """Replace the state file as a whole."""
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         state |= {"schedule": self.schedule.state_dict(), "step": self.step}
+        state |= {"cpu_seconds": self.cpu_seconds + time.process_time()}
         partial = self.state_file.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.state_file)
@@ -186,7 +188,6 @@ def build(*, output: Path, resume: bool = False, recipe: Recipe | None = None) -
             f"{output} is not empty: pass another --output, or --resume for an unfinished build"
         )
     output.mkdir(parents=True, exist_ok=True)
-    began = time.process_time()
     tokenizer = tokenizer_of(recipe)
     model = build_model(tokenizer, recipe.seed)
     optimizer, schedule = _optimizer(model, recipe)
@@ -196,7 +197,8 @@ def build(*, output: Path, resume: bool = False, recipe: Recipe | None = None) -
     _train(training, recipe, tokenizer)
     model.save_pretrained(output)
     build_processor(tokenizer).save_pretrained(output)
-    facts = {**asdict(recipe), "cpu_seconds": round(time.process_time() - began)}
+    cpu_seconds = round(training.cpu_seconds + time.process_time())
+    facts = {**asdict(recipe), "cpu_seconds": cpu_seconds}
     (output / "recipe.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     state_file.unlink(missing_ok=True)
     return output

@@ -1,5 +1,6 @@
 """What the pocket VLM can do on pictures it never saw, and the model card that says so."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
@@ -70,14 +71,23 @@ def _held_out(conversations: int, turns: int) -> Iterable[Conversation]:
         yield from (skill(pen, turns) for _ in range(max(1, conversations // 20)))
 
 
-def write_card(folder: Path, found: Accuracies, parameters: int, seconds: float) -> Path:
-    """README.md of the model folder."""
+def describe(folder: Path) -> Path:
+    """Measure the model in `folder` and write its card, README.md."""
+    card = folder / "README.md"
+    card.write_text(_card(folder, accuracies(folder)), encoding="utf-8")
+    return card
+
+
+def _card(folder: Path, found: Accuracies) -> str:
+    recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    parameters = LlavaForConditionalGeneration.from_pretrained(folder).num_parameters()
+    minutes = recipe["cpu_seconds"] / 60
     header = " | ".join(f"turn {a}" if a == b else f"turns {a}-{b}" for a, b in DEPTHS)
     lines = [
         f"| {skill} | " + " | ".join(f"{depths[d]:.1%}" for d in DEPTHS) + " |"
         for skill, depths in found.items()
     ]
-    text = f"""---
+    return f"""---
 license: apache-2.0
 pipeline_tag: image-text-to-text
 library_name: transformers
@@ -85,11 +95,12 @@ library_name: transformers
 
 # Pocket VLM
 
-A LLaVA of {parameters:,} parameters (a 3-layer ViT and a 4-layer Llama, 64 x 64 pixels, 16 tokens
-an image, 8,192 tokens of context) that makes `gflowvlm` run on a laptop. It was trained from
-nothing by `gflowvlm pocket build` in {seconds / 60:.0f} minutes on general skills: reading labelled
-numbers 0-99, comparing two of them, sums of two digits, naming playing cards, repeating a phrase
-out of a list, and replying in JSON. It was never shown a game, an action `+` or `-`, or a policy.
+A LLaVA of {parameters:,} parameters (a 3-layer ViT and a 4-layer Llama, 64 x 64 pixels,
+16 tokens an image, 8,192 tokens of context) that makes `gflowvlm` run on a laptop. It was trained
+from nothing by `gflowvlm pocket build` ({recipe["steps"]:,} steps, {minutes:.0f} CPU-minutes) on
+general skills: reading numbers 0-99, two at a time, comparing them, sums of two digits, naming
+playing cards, repeating a phrase out of a list, and replying in JSON. It was never shown a game
+or a policy, and the signs `+` and `-` only in sums and in texts to be repeated.
 
 Share of replies that are right to the letter on held-out pictures (greedy):
 
@@ -97,9 +108,6 @@ Share of replies that are right to the letter on held-out pictures (greedy):
 |---|{"---|" * len(DEPTHS)}
 {chr(10).join(lines)}
 
-Limits: one font (Pillow's own, stretched and slanted), one language, toy pictures. It is a test
-bed, not a useful model.
+Limits: one font (Pillow's own, stretched and slanted), one language, toy pictures; numbers are read
+in reading order, whatever their labels say. It is a test bed, not a useful model.
 """
-    card = folder / "README.md"
-    card.write_text(text, encoding="utf-8")
-    return card
