@@ -25,14 +25,18 @@ class DetailedBalance(Section):
     """Every single decision against the flows on its two sides (Bengio et al. 2023)."""
 
     type: Literal["db"] = "db"
+    forward_looking: bool = False
+    """Whether flows are learned as what is to come, with the accrued log-reward added to them."""
 
 
 class SubTrajectoryBalance(Section):
     """Every piece of an episode, weighted by its length (Madan et al. 2023)."""
 
     type: Literal["subtb"] = "subtb"
-    decay: float = Field(0.9, gt=0, allow_inf_nan=False)
+    decay: float = Field(default=0.9, gt=0, allow_inf_nan=False)
     """Weight of a piece of n+1 decisions relative to one of n; above 1 favours long pieces."""
+    forward_looking: bool = False
+    """Whether flows are learned as what is to come, with the accrued log-reward added to them."""
 
 
 ObjectiveConfig = Annotated[

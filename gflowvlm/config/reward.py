@@ -11,13 +11,13 @@ class LogLinearReward(Section):
     """`log R` is one of two values, less a cost for each step beyond the shortest way."""
 
     type: Literal["log_linear"] = "log_linear"
-    success: float = Field(0.0, allow_inf_nan=False)
+    success: float = Field(default=0.0, allow_inf_nan=False)
     """log R of a game that reaches its goal by the shortest way, nats."""
-    failure: float = Field(-8.0, allow_inf_nan=False)
+    failure: float = Field(default=-8.0, allow_inf_nan=False)
     """log R of a game that does not reach its goal, before the cost of its extra steps, nats."""
-    step_cost: float = Field(1.0, ge=0, allow_inf_nan=False)
+    step_cost: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Taken from log R for each extra step, nats."""
-    floor: float = Field(-40.0, allow_inf_nan=False)
+    floor: float = Field(default=-40.0, allow_inf_nan=False)
     """Least log R, nats."""
 
     @model_validator(mode="after")
@@ -34,9 +34,9 @@ class ExpReturnReward(Section):
     """`log R` is the environment's own return, scaled."""
 
     type: Literal["exp_return"] = "exp_return"
-    scale: float = Field(1.0, gt=0, allow_inf_nan=False)
+    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Nats per unit of the undiscounted return."""
-    floor: float = Field(-40.0, allow_inf_nan=False)
+    floor: float = Field(default=-40.0, allow_inf_nan=False)
     """Least log R, and that of every game ended by an invalid reply, nats."""
 
 

@@ -10,6 +10,7 @@ from gflowvlm.config.objective import (
     VarianceTrajectoryBalance,
 )
 from gflowvlm.objectives.base import Objective
+from gflowvlm.objectives.forward_looking import ForwardLooking
 from gflowvlm.objectives.subtrajectory import SubTrajectoryBalanceLoss
 from gflowvlm.objectives.trajectory import (
     DetailedBalanceLoss,
@@ -25,9 +26,11 @@ def build_objective(config: ObjectiveConfig) -> Objective:
             return VarianceLoss() if config.log_z == "group" else TrajectoryBalanceLoss()
         case VarianceTrajectoryBalance():
             return VarianceLoss()
-        case DetailedBalance():
-            return DetailedBalanceLoss()
-        case SubTrajectoryBalance(decay=decay):
-            return SubTrajectoryBalanceLoss(decay)
+        case DetailedBalance(forward_looking=forward_looking):
+            loss = DetailedBalanceLoss()
+            return ForwardLooking(loss) if forward_looking else loss
+        case SubTrajectoryBalance(decay=decay, forward_looking=forward_looking):
+            loss = SubTrajectoryBalanceLoss(decay)
+            return ForwardLooking(loss) if forward_looking else loss
         case _:
             assert_never(config)

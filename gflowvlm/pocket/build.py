@@ -1,7 +1,7 @@
 """Train the pocket VLM from nothing: deterministic for a seed, resumable, minutes on two cores."""
 
 import json
-import time
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from gflowvlm.pocket.architecture import (
 )
 from gflowvlm.pocket.encode import collate, encode
 from gflowvlm.pocket.pictures import Pen
-from gflowvlm.pocket.skills import ALL_SKILLS, FIRST_WORDS, SKILLS, Shares, converse
+from gflowvlm.pocket.skills import ALL_SKILLS, FIRST_WORDS, REVISION, SKILLS, Shares, converse
 from gflowvlm.trainer.progress import ProgressDisplay
 
 REPORT_EVERY = 50  # steps between lines of progress
@@ -44,12 +44,13 @@ STAGES = (
     Stage(0.8, (4, 12), 48, ALL_SKILLS),
     Stage(1.0, (6, 48), 48, ALL_SKILLS),
 )
+REVISION_STAGE = Stage(math.inf, (2, 16), 48, REVISION)
 SPREADING = (0.16, 0.6)  # shares of the steps between which pictures come to vary in full
 
 
 def stage_at(share: float) -> Stage:
-    """The stage at a share of the steps, below 1."""
-    return next(stage for stage in STAGES if share < stage.until)
+    """The stage at a share of the steps; from 1 on it is the revision."""
+    return next((stage for stage in STAGES if share < stage.until), REVISION_STAGE)
 
 
 def spread_at(share: float) -> float:
@@ -66,6 +67,8 @@ class Recipe:
     seed: int = 0
     learning_rate: float = 2e-3
     warmup: int = 60
+    revision_steps: int = 1200  # at full difficulty, with a new optimiser
+    revision_learning_rate: float = 1.2e-3
     corpus_size: int = 4000  # conversations the tokenizer's merges are learned from
     save_every: int = 200
 
@@ -77,7 +80,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         self.recipe, self.tokenizer = recipe, tokenizer
 
     def __len__(self) -> int:
-        return self.recipe.steps
+        return self.recipe.steps + self.recipe.revision_steps
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rng = default_rng([self.recipe.seed, 1, step])
@@ -120,17 +123,17 @@ def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerFast:
     return build_tokenizer(f"{t.question}\n{t.reply}" for c in conversations for t in c)
 
 
-def _optimizer(
-    model: nn.Module, recipe: Recipe
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
-    )
-    warm = torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=recipe.warmup)
+Optimizer = tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]
+
+
+def _optimizer(model: nn.Module, peak: float, warmup: int, steps: int) -> Optimizer:
+    """AdamW and its rate: up over `warmup` steps, then half a cosine down to a fiftieth."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
+    warm = torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=warmup)
     cool = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, max(1, recipe.steps - recipe.warmup), eta_min=recipe.learning_rate / 50
+        optimizer, max(1, steps - warmup), eta_min=peak / 50
     )
-    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cool], [recipe.warmup])
+    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cool], [warmup])
     return optimizer, schedule
 
 
@@ -139,25 +142,37 @@ class Training:
     """Model, optimiser and schedule on their way, and where they are kept."""
 
     model: LlavaForConditionalGeneration
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
+    recipe: Recipe
     state_file: Path
     step: int = 0
-    cpu_seconds: float = 0.0  # of earlier sessions; batches are made by another process
+
+    def __post_init__(self) -> None:
+        """Begin where `step` lies."""
+        self._begin()
+
+    def _begin(self) -> None:
+        """A new optimiser for the part of the training that `step` lies in."""
+        recipe = self.recipe
+        if self.step < recipe.steps:
+            peak, warmup, steps = recipe.learning_rate, recipe.warmup, recipe.steps
+        else:
+            peak, warmup = recipe.revision_learning_rate, recipe.warmup
+            steps = recipe.revision_steps
+        self.optimizer, self.schedule = _optimizer(self.model, peak, warmup, steps)
 
     def load(self) -> None:
         """Go on where the state file stands."""
         state = torch.load(self.state_file, weights_only=True)
+        self.step = state["step"]
+        self._begin()
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
 
     def save(self) -> None:
         """Replace the state file as a whole."""
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         state |= {"schedule": self.schedule.state_dict(), "step": self.step}
-        state |= {"cpu_seconds": self.cpu_seconds + time.process_time()}
         partial = self.state_file.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.state_file)
@@ -171,6 +186,8 @@ class Training:
         self.schedule.step()
         self.optimizer.zero_grad()
         self.step += 1
+        if self.step == self.recipe.steps:
+            self._begin()
         return loss.item()
 
 
@@ -190,34 +207,33 @@ def build(*, output: Path, resume: bool = False, recipe: Recipe | None = None) -
     output.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizer_of(recipe)
     model = build_model(tokenizer, recipe.seed)
-    optimizer, schedule = _optimizer(model, recipe)
-    training = Training(model=model, optimizer=optimizer, schedule=schedule, state_file=state_file)
+    training = Training(model=model, recipe=recipe, state_file=state_file)
     if unfinished:
         training.load()
     _train(training, recipe, tokenizer)
     model.save_pretrained(output)
     build_processor(tokenizer).save_pretrained(output)
-    cpu_seconds = round(training.cpu_seconds + time.process_time())
-    facts = {**asdict(recipe), "cpu_seconds": cpu_seconds}
-    (output / "recipe.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    facts = json.dumps(asdict(recipe), indent=2)
+    (output / "recipe.json").write_text(facts + "\n", encoding="utf-8")
     state_file.unlink(missing_ok=True)
     return output
 
 
 def _train(training: Training, recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> None:
+    data = Batches(recipe, tokenizer)
     batches = DataLoader(
-        Batches(recipe, tokenizer),
+        data,
         batch_size=None,
-        sampler=range(training.step, recipe.steps),
+        sampler=range(training.step, len(data)),
         num_workers=1,
         prefetch_factor=8,
     )
     running = 0.0
-    with ProgressDisplay(recipe.steps, done=training.step, label="step") as display:
+    with ProgressDisplay(len(data), done=training.step, label="step") as display:
         for batch in batches:
             running += training.update(batch)
             if training.step % REPORT_EVERY == 0:
                 display.advance(training.step, {"loss": running / REPORT_EVERY})
                 running = 0.0
-            if training.step % recipe.save_every == 0 and training.step < recipe.steps:
+            if training.step % recipe.save_every == 0 and training.step < len(data):
                 training.save()

@@ -81,7 +81,7 @@ def describe(folder: Path) -> Path:
 def _card(folder: Path, found: Accuracies) -> str:
     recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     parameters = LlavaForConditionalGeneration.from_pretrained(folder).num_parameters()
-    minutes = recipe["cpu_seconds"] / 60
+    steps = recipe["steps"] + recipe["revision_steps"]
     header = " | ".join(f"turn {a}" if a == b else f"turns {a}-{b}" for a, b in DEPTHS)
     lines = [
         f"| {skill} | " + " | ".join(f"{depths[d]:.1%}" for d in DEPTHS) + " |"
@@ -97,7 +97,7 @@ library_name: transformers
 
 A LLaVA of {parameters:,} parameters (a 3-layer ViT and a 4-layer Llama, 64 x 64 pixels,
 16 tokens an image, 8,192 tokens of context) that makes `gflowvlm` run on a laptop. It was trained
-from nothing by `gflowvlm pocket build` ({recipe["steps"]:,} steps, {minutes:.0f} CPU-minutes) on
+from nothing by `gflowvlm pocket build` ({steps:,} steps of 48 to 64 pictures) on
 general skills: reading numbers 0-99, two at a time, comparing them, sums of two digits, naming
 playing cards, repeating a phrase out of a list, and replying in JSON. It was never shown a game
 or a policy, and the signs `+` and `-` only in sums and in texts to be repeated.

@@ -265,6 +265,15 @@ SKILLS: Shares = {
 ALL_SKILLS: Shares = {**SKILLS, repeat_signs: (0.06, 20), copy_sign: (0.06, 60)}
 """With the signs, which no word taught how to write."""
 
+REVISION: Shares = {
+    **ALL_SKILLS,
+    read_numbers: (0.12, 36),
+    compare: (0.5, 46),
+    add: (0.12, 38),
+    copy_phrase: (0.16, 75),
+}
+"""More of what is learned late: to compare, to add, to copy."""
+
 
 def converse(pen: Pen, turns: int, skills: Shares = ALL_SKILLS) -> Conversation:
     """A conversation of one skill, drawn by its share.

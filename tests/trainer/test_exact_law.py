@@ -11,6 +11,7 @@ from gflowvlm.config.training import Schedule, TrainerConfig
 from gflowvlm.exact.law import solve, terminal_law, tv
 from gflowvlm.exact.tree import History, Tree, enumerate_tree
 from gflowvlm.objectives.base import Objective
+from gflowvlm.objectives.forward_looking import ForwardLooking
 from gflowvlm.objectives.subtrajectory import SubTrajectoryBalanceLoss
 from gflowvlm.objectives.trajectory import (
     DetailedBalanceLoss,
@@ -104,8 +105,9 @@ def train(tree: Tree, objective: Objective, run_dir: Path, rows_per_pass: int = 
         VarianceLoss(),
         DetailedBalanceLoss(),
         SubTrajectoryBalanceLoss(0.9),
+        ForwardLooking(SubTrajectoryBalanceLoss(0.9)),
     ],
-    ids=["tb", "var_tb", "db", "subtb"],
+    ids=["tb", "var_tb", "db", "subtb", "fl_subtb"],
 )
 def test_every_objective_reaches_the_exact_law_through_the_trainer(
     objective: Objective, tree: Tree, tmp_path: Path
