@@ -88,8 +88,9 @@ class Expert(Protocol):
     def expert(self, mistakes: float) -> ExpertMove:
         """The expert's move at the present step; randomness comes from `np_random` only.
 
-        The thought is always true of what is seen; with probability `mistakes` the action is one
-        of the other legal actions, uniformly.
+        With probability `mistakes` the action is another legal one, drawn uniformly, and the
+        thought is the one that leads to it: a mistake is made in thinking, not in acting.
+        Randomness comes from `np_random` alone.
         """
         ...
 

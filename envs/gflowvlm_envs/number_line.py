@@ -164,11 +164,11 @@ class NumberLine(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
         return observation, outcome.reward, outcome.ended, False, info
 
     def expert(self, mistakes: float) -> ExpertMove:
-        """Compares the two numbers and moves towards the target."""
+        """Compares the two numbers and moves accordingly; a mistake is made in the comparison."""
         state = self._playing()
         smaller = state.current < state.target
         action = with_mistakes(1 if smaller else 0, ACTIONS, mistakes, self.np_random)
-        return ExpertMove(f"current is {'smaller' if smaller else 'larger'}", action)
+        return ExpertMove(f"current is {'smaller' if action == 1 else 'larger'}", action)
 
     # -- wording ------------------------------------------------------------------------------
 

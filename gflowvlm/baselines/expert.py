@@ -50,12 +50,12 @@ def expert_games(
     mistakes: float,
     check: Callable[[dict[str, Any]], None] = lambda info: None,
 ) -> Iterator[list[Exchange]]:
-    """One conversation a seed: the expert's thoughts are true, its actions wrong by `mistakes`.
+    """One conversation a seed: the expert is wrong, in thought and action, by `mistakes`.
 
     Args:
         make: builds the environment; it must offer `expert`.
         seeds: start seeds.
-        mistakes: share of actions replaced by a wrong one.
+        mistakes: share of moves replaced by a wrong one.
         check: called with every `info` shown; raises if it may not be trained on.
 
     Raises:

@@ -16,7 +16,7 @@ class SupervisedFineTuning(Section):
     episodes: int = Field(default=1000, ge=1)
     """Games the expert plays; their starts come from `environment.train_split`."""
     mistakes: float = Field(default=0.0, ge=0, le=1)
-    """Share of the expert's actions replaced by a uniformly drawn wrong one."""
+    """Share of the expert's moves replaced by a uniformly drawn wrong one, thought and action."""
     general_share: float = Field(default=0.0, ge=0)
     """Rows of general skills mixed in, per row of the task."""
     loss_on: tuple[ReplyPart, ...] = Field(default=("fields", "thought", "action"), min_length=1)

@@ -26,11 +26,11 @@ def build_objective(config: ObjectiveConfig) -> Objective:
             return VarianceLoss() if config.log_z == "group" else TrajectoryBalanceLoss()
         case VarianceTrajectoryBalance():
             return VarianceLoss()
-        case DetailedBalance(forward_looking=forward_looking):
+        case DetailedBalance():
             loss = DetailedBalanceLoss()
-            return ForwardLooking(loss) if forward_looking else loss
-        case SubTrajectoryBalance(decay=decay, forward_looking=forward_looking):
-            loss = SubTrajectoryBalanceLoss(decay)
-            return ForwardLooking(loss) if forward_looking else loss
+            return ForwardLooking(loss) if config.forward_looking else loss
+        case SubTrajectoryBalance():
+            loss = SubTrajectoryBalanceLoss(config.decay)
+            return ForwardLooking(loss) if config.forward_looking else loss
         case _:
             assert_never(config)

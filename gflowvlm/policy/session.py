@@ -10,6 +10,7 @@ from transformers import DynamicCache
 
 from gflowvlm.batch import Row
 from gflowvlm.episode import Observation, Reply
+from gflowvlm.errors import UserError
 from gflowvlm.policy.backbone import Backbone, compact
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.language_head import LanguageHead
@@ -183,7 +184,16 @@ class VLMSession:
         logits: Tensor,
         ids: Tensor | None,
     ) -> None:
-        """Draw one index per row of `logits` and hand the token to its slot."""
+        """Draw one index per row of `logits` and hand the token to its slot.
+
+        Raises:
+            UserError: the model's logits are not numbers any more.
+        """
+        if not bool(logits.logsumexp(-1).isfinite().all()):
+            raise UserError(
+                "found logits that are not finite, expected numbers: the weights have diverged, "
+                "resume from a checkpoint with a lower trainer.learning_rate"
+            )
         if self._temperature == 0.0:
             chosen = logits.argmax(-1)
             log_prob = torch.zeros(len(rows))

@@ -25,12 +25,13 @@ def test_an_expert_without_mistakes_states_the_truth_and_moves_towards_the_targe
         assert reply["action"] == ("+" if smaller else "-")
 
 
-def test_mistakes_are_in_the_action_alone_and_as_frequent_as_asked() -> None:
+def test_mistakes_are_as_frequent_as_asked_and_the_thought_leads_to_the_action() -> None:
     said = replies(0.4, range(150))
     wrong = 0
     for reply in said:
         smaller = int(reply["current number"]) < int(reply["target number"])
-        assert reply["thoughts"] == f"current is {'smaller' if smaller else 'larger'}"
+        thought = "current is smaller" if reply["action"] == "+" else "current is larger"
+        assert reply["thoughts"] == thought
         wrong += reply["action"] != ("+" if smaller else "-")
     # 0.4 +- 4 standard errors of a share over some 800 moves, 4 * sqrt(0.24 / 800) = 0.07
     assert wrong / len(said) == pytest.approx(0.4, abs=0.07)

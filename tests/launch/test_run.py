@@ -127,7 +127,7 @@ def test_sigterm_saves_a_checkpoint_and_ends_politely(tmp_path: Path) -> None:
         (["policy.start=nowhere"], "nowhere"),
         (["policy.model=configs"], "config.json"),
         (["policy.lora.rank=4"], "rank"),
-        (["environment.train_split=idd"], "'id'"),
+        (["environment.train_split=idd"], "expected one of id, ood"),
     ],
 )
 def test_a_wrong_part_is_one_clear_line(
