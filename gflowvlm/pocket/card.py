@@ -45,7 +45,7 @@ def exact_replies(model: LlavaForConditionalGeneration, row: Encoded, pad_id: in
     return [bool(right[start - 1 : end - 1].all()) for start, end in pairwise(bounds)]
 
 
-def accuracies(folder: Path, *, conversations: int = 60, turns: int = 100) -> Accuracies:
+def accuracies(folder: Path, *, conversations: int = 20, turns: int = 100) -> Accuracies:
     """Skill -> (first turn, last turn) -> share of replies that are exactly right."""
     model = LlavaForConditionalGeneration.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
