@@ -21,10 +21,10 @@ def print_table(measured: Measured) -> None:
         first = splits[0]
         table = Table(
             title=f"{first.split}: {first.episodes} games, temperature {first.temperature:g}, "
-            f"seed {first.seed}",
+            f"seed {first.seed}, 95 % intervals",
             title_justify="left",
         )
-        table.add_column("")
+        table.add_column("", no_wrap=True)
         for name in measured:
             table.add_column(name, justify="right")
         table.add_column("chance", justify="right")
@@ -58,13 +58,13 @@ def _lines(splits: Sequence[Measurement]) -> list[tuple[str, list[str], str, str
     samples = first.samples_per_start
     return [
         (
-            "reach (95 % interval)",
+            "reach",
             [_interval(m.reach) for m in splits],
             _rate(first.chance, "reach"),
             _rate(first.optimum, "reach"),
         ),
         (
-            "strict (95 % interval)",
+            "strict",
             [_interval(m.strict) for m in splits],
             _rate(first.chance, "strict"),
             _rate(first.optimum, "strict"),
