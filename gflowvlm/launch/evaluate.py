@@ -31,12 +31,12 @@ def evaluate(
     Returns:
         The JSON file with all figures.
     """
-    accelerator = one_process()
+    device = one_process().device
     is_run = target.is_dir()
     config = load(target / "config.json" if is_run else target)
     config = config.model_copy(update={"seed": seed})
     newest = checkpoint.require_complete(target) if is_run else None
-    policy = build_policy(config, accelerator.device)
+    policy = build_policy(config, device)
     look = partial(
         measure_splits, policy, config, splits=splits, episodes=episodes, batch_size=batch_size
     )

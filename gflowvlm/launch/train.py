@@ -20,9 +20,9 @@ def train(config: RunConfig, *, resume: bool) -> Path:
     Raises:
         UserError: anything about the configuration, the model or the run folder that cannot be.
     """
-    accelerator = one_process()
+    device = one_process().device
     newest = checkpoint.prepare_run(config.run_dir, resume=resume)
-    policy = build_policy(config, accelerator.device)
+    policy = build_policy(config, device)
     method = build_method(config, policy)
     (config.run_dir / "config.json").write_text(dump_json(config) + "\n", encoding="utf-8")
     trainer = Trainer(
@@ -37,7 +37,6 @@ def train(config: RunConfig, *, resume: bool) -> Path:
         config=config.trainer,
         run_dir=config.run_dir,
         state={"objective": config.objective.type, "seed": config.seed},
-        accelerator=accelerator,
         look=look_at(config, policy),
         look_every=config.evaluation.every,
     )

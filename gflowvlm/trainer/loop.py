@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
 from torch.optim import AdamW
 
 from gflowvlm.config.training import TrainerConfig
@@ -45,7 +44,6 @@ class Trainer:
     config: TrainerConfig
     run_dir: Path
     state: dict[str, Any]  # plain values stored with every checkpoint
-    accelerator: Accelerator
     look: Callable[[int], dict[str, float]] | None = None  # evaluation during training
     look_every: int = 0
 

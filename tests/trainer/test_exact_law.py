@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from accelerate import Accelerator
 
 from gflowvlm.config.training import Schedule, TrainerConfig
 from gflowvlm.exact.law import solve, terminal_law, tv
@@ -92,7 +91,6 @@ def train(tree: Tree, objective: Objective, run_dir: Path, rows_per_pass: int = 
         config=config,
         run_dir=run_dir,
         state={},
-        accelerator=Accelerator(cpu=True),
     )
     assert trainer.run()
     return policy
