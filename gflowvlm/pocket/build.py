@@ -1,13 +1,13 @@
 """Train the pocket VLM from nothing: deterministic for a seed, resumable, minutes on two cores."""
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from numpy.random import default_rng
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 from torch.utils.data import DataLoader, Dataset
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
@@ -21,7 +21,7 @@ from gflowvlm.pocket.architecture import (
 )
 from gflowvlm.pocket.encode import collate, encode
 from gflowvlm.pocket.pictures import Pen
-from gflowvlm.pocket.skills import ALL_SKILLS, FIRST_WORDS, REVISION, SKILLS, Shares, converse
+from gflowvlm.pocket.skills import FIRST_WORDS, converse
 from gflowvlm.trainer.progress import ProgressDisplay
 
 REPORT_EVERY = 50  # steps between lines of progress
@@ -34,23 +34,21 @@ class Stage:
     until: float
     turns: tuple[int, int]  # least and most turns of a conversation, inclusive
     turns_per_batch: int
-    skills: Shares | None  # None: FIRST_WORDS, a batch of each in turn
+    first_words: bool = False  # a batch of each of FIRST_WORDS in turn
 
 
 STAGES = (
-    Stage(0.16, (1, 1), 64, None),
-    Stage(0.54, (2, 6), 48, SKILLS),
-    Stage(0.6, (2, 6), 48, ALL_SKILLS),
-    Stage(0.8, (4, 12), 48, ALL_SKILLS),
-    Stage(1.0, (6, 48), 48, ALL_SKILLS),
+    Stage(0.16, (1, 2), 64, first_words=True),
+    Stage(0.55, (2, 6), 48),
+    Stage(0.8, (4, 12), 48),
+    Stage(1.0, (6, 48), 48),
 )
-REVISION_STAGE = Stage(math.inf, (2, 16), 48, REVISION)
 SPREADING = (0.16, 0.6)  # shares of the steps between which pictures come to vary in full
 
 
 def stage_at(share: float) -> Stage:
-    """The stage at a share of the steps; from 1 on it is the revision."""
-    return next((stage for stage in STAGES if share < stage.until), REVISION_STAGE)
+    """The stage at a share of the steps."""
+    return next(stage for stage in STAGES if share < stage.until)
 
 
 def spread_at(share: float) -> float:
@@ -63,12 +61,10 @@ def spread_at(share: float) -> float:
 class Recipe:
     """Everything that decides the weights; two equal recipes on one machine give equal files."""
 
-    steps: int = 2600
+    steps: int = 3000
     seed: int = 0
     learning_rate: float = 2e-3
     warmup: int = 60
-    revision_steps: int = 1200  # at full difficulty, with a new optimiser
-    revision_learning_rate: float = 1.2e-3
     corpus_size: int = 4000  # conversations the tokenizer's merges are learned from
     save_every: int = 200
 
@@ -80,7 +76,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         self.recipe, self.tokenizer = recipe, tokenizer
 
     def __len__(self) -> int:
-        return self.recipe.steps + self.recipe.revision_steps
+        return self.recipe.steps
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rng = default_rng([self.recipe.seed, 1, step])
@@ -88,11 +84,11 @@ class Batches(Dataset[dict[str, Tensor]]):
         stage, pen = stage_at(share), Pen(rng, spread_at(share))
         turns = int(rng.integers(stage.turns[0], stage.turns[1] + 1))
         rows = max(1, stage.turns_per_batch // turns)
-        if stage.skills is None:
+        if stage.first_words:
             talk = FIRST_WORDS[step % len(FIRST_WORDS)]
             conversations = [talk(pen, turns) for _ in range(rows)]
         else:
-            conversations = [converse(pen, turns, stage.skills) for _ in range(rows)]
+            conversations = [converse(pen, turns) for _ in range(rows)]
         pad_id = token_id(self.tokenizer, PAD)
         return collate([encode(c, self.tokenizer) for c in conversations], pad_id, rng)
 
@@ -119,22 +115,8 @@ def reply_loss(model: LlavaForConditionalGeneration, batch: dict[str, Tensor]) -
 def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerFast:
     """The tokenizer learned from the recipe's own conversations."""
     pen = Pen(default_rng([recipe.seed, 0]), 1.0)
-    conversations = (converse(pen, 1, SKILLS) for _ in range(recipe.corpus_size))
+    conversations = (converse(pen, 1) for _ in range(recipe.corpus_size))
     return build_tokenizer(f"{t.question}\n{t.reply}" for c in conversations for t in c)
-
-
-Optimizer = tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]
-
-
-def _optimizer(model: nn.Module, peak: float, warmup: int, steps: int) -> Optimizer:
-    """AdamW and its rate: up over `warmup` steps, then half a cosine down to a fiftieth."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
-    warm = torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=warmup)
-    cool = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, max(1, steps - warmup), eta_min=peak / 50
-    )
-    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cool], [warmup])
-    return optimizer, schedule
 
 
 @dataclass(kw_only=True)
@@ -147,24 +129,19 @@ class Training:
     step: int = 0
 
     def __post_init__(self) -> None:
-        """Begin where `step` lies."""
-        self._begin()
-
-    def _begin(self) -> None:
-        """A new optimiser for the part of the training that `step` lies in."""
-        recipe = self.recipe
-        if self.step < recipe.steps:
-            peak, warmup, steps = recipe.learning_rate, recipe.warmup, recipe.steps
-        else:
-            peak, warmup = recipe.revision_learning_rate, recipe.warmup
-            steps = recipe.revision_steps
-        self.optimizer, self.schedule = _optimizer(self.model, peak, warmup, steps)
+        """AdamW; its rate goes up over `warmup` steps, then down half a cosine to a fiftieth."""
+        peak, warmup, steps = self.recipe.learning_rate, self.recipe.warmup, self.recipe.steps
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01
+        )
+        warm = LinearLR(self.optimizer, 0.05, total_iters=warmup)
+        cool = CosineAnnealingLR(self.optimizer, max(1, steps - warmup), eta_min=peak / 50)
+        self.schedule = SequentialLR(self.optimizer, [warm, cool], [warmup])
 
     def load(self) -> None:
         """Go on where the state file stands."""
         state = torch.load(self.state_file, weights_only=True)
         self.step = state["step"]
-        self._begin()
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -186,8 +163,6 @@ class Training:
         self.schedule.step()
         self.optimizer.zero_grad()
         self.step += 1
-        if self.step == self.recipe.steps:
-            self._begin()
         return loss.item()
 
 

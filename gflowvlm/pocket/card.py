@@ -20,12 +20,26 @@ from gflowvlm.pocket.skills import (
     caption,
     compare,
     copy_phrase,
+    name_sign,
     read_cards,
     read_numbers,
+    say_opposite,
+    say_size,
 )
 
 HELD_OUT_SEED = 977  # training draws from [recipe.seed, 1, step]
-FREE = ("compare_free", "copy_free")  # any legal answer is right, so there is nothing to match
+FREE = ("copy_free",)  # any legal answer is right, so there is nothing to match
+SHOWN = (
+    read_numbers,
+    compare,
+    add,
+    read_cards,
+    copy_phrase,
+    caption,
+    say_size,
+    say_opposite,
+    name_sign,
+)
 DEPTHS = ((1, 1), (2, 8), (9, 40), (41, 100))
 
 Accuracies = dict[str, dict[tuple[int, int], float]]
@@ -65,7 +79,7 @@ def accuracies(folder: Path, *, conversations: int = 20, turns: int = 100) -> Ac
 
 def _held_out(conversations: int, turns: int) -> Iterable[Conversation]:
     """For every skill many short conversations, and a few long ones."""
-    for skill in (read_numbers, compare, add, read_cards, copy_phrase, caption):
+    for skill in SHOWN:
         pen = Pen(default_rng([HELD_OUT_SEED, len(skill.__name__)]), 1.0)
         yield from (skill(pen, 8) for _ in range(conversations))
         yield from (skill(pen, turns) for _ in range(max(1, conversations // 20)))
@@ -81,7 +95,6 @@ def describe(folder: Path) -> Path:
 def _card(folder: Path, found: Accuracies) -> str:
     recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     parameters = LlavaForConditionalGeneration.from_pretrained(folder).num_parameters()
-    steps = recipe["steps"] + recipe["revision_steps"]
     header = " | ".join(f"turn {a}" if a == b else f"turns {a}-{b}" for a, b in DEPTHS)
     lines = [
         f"| {skill} | " + " | ".join(f"{depths[d]:.1%}" for d in DEPTHS) + " |"
@@ -97,10 +110,11 @@ library_name: transformers
 
 A LLaVA of {parameters:,} parameters (a 3-layer ViT and a 4-layer Llama, 64 x 64 pixels,
 16 tokens an image, 8,192 tokens of context) that makes `gflowvlm` run on a laptop. It was trained
-from nothing by `gflowvlm pocket build` ({steps:,} steps of 48 to 64 pictures) on
-general skills: reading numbers 0-99, two at a time, comparing them, sums of two digits, naming
-playing cards, repeating a phrase out of a list, and replying in JSON. It was never shown a game
-or a policy, and the signs `+` and `-` only in sums and in texts to be repeated.
+from nothing by `gflowvlm pocket build` ({recipe["steps"]:,} steps of 48 to 64 pictures) on
+general skills: reading numbers 0-99, two at a time, comparing them in many words, sums of two
+digits, naming playing cards, opposites, signs by their names, repeating a phrase out of a list, and
+replying in JSON. It was never shown a game or a policy; the signs `+` and `-` only in sums, and as
+answers to their names.
 
 Share of replies that are right to the letter on held-out pictures (greedy):
 

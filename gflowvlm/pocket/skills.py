@@ -1,11 +1,13 @@
 """Conversations that teach general skills: reading, comparing, adding, copying, replying in JSON.
 
-Nothing here is a policy: no conversation names `+` or `-` as an answer, and where a choice between
-phrases is not dictated by the question it is uniform. The format is the one any environment gets
-from `prompting`, with many other words in it.
+Nothing here is a policy: `+` and `-` are the answer only where their names are asked for, never
+where numbers are compared, and a choice that the question does not dictate is uniform. The format
+is the one any environment gets from `prompting`, with many other words in it.
+
+Where a reply has a thought, the answer follows from the thought alone: what fine-tuning builds on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +15,18 @@ from numpy.random import Generator
 
 from gflowvlm.pocket import pictures
 from gflowvlm.pocket.pictures import Pen, Pixels
-from gflowvlm.pocket.words import ASIDES, LABELS, NOUNS, OBJECTS, PLACES, SIGNS, VERBS, WORDS
+from gflowvlm.pocket.words import (
+    ASIDES,
+    LABELS,
+    NOUNS,
+    OBJECTS,
+    OPPOSITES,
+    PLACES,
+    SIGNS,
+    SIZES,
+    VERBS,
+    WORDS,
+)
 from gflowvlm.prompting.wording import ask_for_json, write_json
 
 
@@ -98,37 +111,75 @@ def read_numbers(pen: Pen, turns: int) -> Conversation:
     return conversation
 
 
-def compare(pen: Pen, turns: int) -> Conversation:
-    """Read two numbers, say how the first one compares, then answer by the rule in the question.
+def _last_key(rng: Generator) -> str:
+    return ("action", "answer")[int(rng.random() < 0.3)]
 
-    In half of the conversations there is no rule, and the answer is any legal one.
-    """
+
+def _shuffled(rng: Generator, words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(words[i] for i in rng.permutation(len(words)))
+
+
+def compare(pen: Pen, turns: int) -> Conversation:
+    """Read two numbers, say how the first one compares, then say it in one of two given words."""
     rng = pen.rng
     labels = _pick(rng, LABELS, 2)
     noun = _pick(rng, NOUNS)[0]
-    keys = tuple(f"{label}{noun}" for label in labels)
-    ruled = rng.random() < 0.5
-    choices = _pick(rng, WORDS, 2) if ruled else _free_choice(rng)
-    last_key = ("action", "answer")[int(rng.random() < 0.3)]
+    keys = (*(f"{label}{noun}" for label in labels), "thoughts", _last_key(rng))
+    sizes = SIZES[rng.integers(len(SIZES))]
     task = f"Compare {labels[0]} with {labels[1]}."
-    if ruled:
-        task += (
-            f' If {labels[0]} is smaller say "{choices[0]}", if it is larger say "{choices[1]}".'
-        )
     task = (task + _aside(rng)) if rng.random() < 0.5 else (_aside(rng) + " " + task).strip()
-    shown = tuple(choices[i] for i in rng.permutation(len(choices)))
-    question = ask_for_json(task=task, text="", keys=(*keys, "thoughts", last_key), choices=shown)
+    question = ask_for_json(task=task, text="", keys=keys, choices=_shuffled(rng, sizes))
     conversation = []
     for turn in range(turns):
-        numbers = _pair(rng)
-        image = pictures.labelled_numbers(labels, numbers, pen)
-        smaller = numbers[0] < numbers[1]
-        answer = choices[0 if smaller else 1] if ruled else _pick(rng, choices)[0]
-        fields = dict(zip(keys, map(str, numbers), strict=True))
-        fields |= {"thoughts": _say_smaller(labels[0], *numbers), last_key: answer}
-        skill = "compare" if ruled else "compare_free"
-        conversation.append(Turn(image, question if turn == 0 else "", write_json(fields), skill))
+        first, second = _pair(rng)
+        image = pictures.labelled_numbers(labels, (first, second), pen)
+        answer = sizes[0 if first < second else 1]
+        said = (str(first), str(second), _say_smaller(labels[0], first, second), answer)
+        reply = write_json(dict(zip(keys, said, strict=True)))
+        conversation.append(Turn(image, question if turn == 0 else "", reply, "compare"))
     return conversation
+
+
+def _answer_after_thought(
+    pen: Pen, turns: int, task: str, choices: tuple[str, ...], answers: Mapping[str, str]
+) -> Conversation:
+    """No picture: every turn states a thought, which the reply repeats before its answer."""
+    rng = pen.rng
+    keys = ("thoughts", _last_key(rng))
+    question = ask_for_json(
+        task=task + _aside(rng), text="", keys=keys, choices=_shuffled(rng, choices)
+    )
+    conversation = []
+    for turn in range(turns):
+        thought = _pick(rng, tuple(answers))[0]
+        text = f"{question}\n{thought}." if turn == 0 else f"{thought}."
+        reply = write_json(dict(zip(keys, (thought, answers[thought]), strict=True)))
+        conversation.append(Turn(None, text, reply, "follow"))
+    return conversation
+
+
+def say_size(pen: Pen, turns: int) -> Conversation:
+    """Say in other words that something is smaller or larger."""
+    rng = pen.rng
+    label = _pick(rng, LABELS)[0]
+    smaller, larger = SIZES[rng.integers(len(SIZES))]
+    answers = {f"{label} is smaller": smaller, f"{label} is larger": larger}
+    return _answer_after_thought(pen, turns, f"Compare {label}.", (smaller, larger), answers)
+
+
+def say_opposite(pen: Pen, turns: int) -> Conversation:
+    """Say the opposite of a word."""
+    rng = pen.rng
+    pairs = [OPPOSITES[i] for i in rng.choice(len(OPPOSITES), int(rng.integers(1, 4)), False)]
+    answers = dict(pairs) | {second: first for first, second in pairs}
+    return _answer_after_thought(pen, turns, "Say the opposite.", tuple(answers), answers)
+
+
+def name_sign(pen: Pen, turns: int) -> Conversation:
+    """Write the sign that is named."""
+    names = _pick(pen.rng, tuple(SIGNS), int(pen.rng.integers(2, 6)))
+    answers = {name: SIGNS[name] for name in names}
+    return _answer_after_thought(pen, turns, "Write the sign.", tuple(answers.values()), answers)
 
 
 def add(pen: Pen, turns: int) -> Conversation:
@@ -177,7 +228,7 @@ def _copy_one(pen: Pen, choices: tuple[str, ...], last_key: str) -> Turn:
 
 def copy_phrase(pen: Pen, turns: int) -> Conversation:
     """Repeat one of the phrases listed: the one asked for, or any where none is asked for."""
-    last_key = ("action", "answer")[int(pen.rng.random() < 0.3)]
+    last_key = _last_key(pen.rng)
     return [_copy_one(pen, _free_choice(pen.rng), last_key) for _ in range(turns)]
 
 
@@ -217,65 +268,42 @@ def repeat(pen: Pen, turns: int) -> Conversation:
     return conversation
 
 
-def repeat_signs(pen: Pen, turns: int) -> Conversation:
-    """Say some quoted signs and bare words again, so that every sign can be written."""
-    rng = pen.rng
-    conversation = []
-    for _ in range(turns):
-        words = [
-            f'"{_pick(rng, SIGNS)[0]}"' if rng.random() < 0.7 else _pick(rng, WORDS)[0]
-            for _ in range(rng.integers(2, 7))
-        ]
-        text = " ".join(words)
-        conversation.append(Turn(None, f"Repeat: {text}", text, "repeat_signs"))
-    return conversation
-
-
-def copy_sign(pen: Pen, turns: int) -> Conversation:
-    """Repeat one of the signs listed, as with phrases; `+` and `-` are not among them."""
-    signs = tuple(sign for sign in SIGNS if sign not in "+-")
-    return [
-        _copy_one(pen, _pick(pen.rng, signs, int(pen.rng.integers(2, 5))), "action")
-        for _ in range(turns)
-    ]
-
-
 def choose(pen: Pen, turns: int) -> Conversation:
     """Repeat a phrase out of a list, with no picture in the way."""
     return [replace(turn, image=None) for turn in copy_phrase(pen, turns)]
 
 
-FIRST_WORDS: tuple[Skill, ...] = (caption, repeat, caption, choose)
-"""What is learned before anything else, batch by batch: to see, to copy, to choose."""
+FIRST_WORDS: tuple[Skill, ...] = (
+    caption,
+    say_size,
+    caption,
+    name_sign,
+    caption,
+    say_opposite,
+    caption,
+    repeat,
+)
+"""What is learned before anything else, batch by batch: to see, to answer a thought, to copy."""
 
 
 Shares = Mapping[Skill, tuple[float, int]]
 """How often each skill is drawn, and about how many tokens a turn of it takes."""
 
 SKILLS: Shares = {
-    read_numbers: (0.24, 36),
-    compare: (0.46, 46),
-    add: (0.06, 38),
+    read_numbers: (0.2, 36),
+    compare: (0.42, 46),
+    add: (0.07, 38),
     read_cards: (0.08, 28),
-    copy_phrase: (0.12, 75),
+    copy_phrase: (0.08, 75),
+    choose: (0.03, 59),
     caption: (0.04, 25),
+    say_size: (0.03, 30),
+    say_opposite: (0.02, 25),
+    name_sign: (0.03, 25),
 }
-"""The skills in themselves; comparing is the longest to learn."""
-
-ALL_SKILLS: Shares = {**SKILLS, repeat_signs: (0.06, 20), copy_sign: (0.06, 60)}
-"""With the signs, which no word taught how to write."""
-
-REVISION: Shares = {
-    **ALL_SKILLS,
-    read_numbers: (0.12, 36),
-    compare: (0.5, 46),
-    add: (0.12, 38),
-    copy_phrase: (0.16, 75),
-}
-"""More of what is learned late: to compare, to add, to copy."""
 
 
-def converse(pen: Pen, turns: int, skills: Shares = ALL_SKILLS) -> Conversation:
+def converse(pen: Pen, turns: int, skills: Shares = SKILLS) -> Conversation:
     """A conversation of one skill, drawn by its share.
 
     It is about as long as `turns` turns of comparing, so that little of a batch is padding.

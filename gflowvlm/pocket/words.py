@@ -27,8 +27,26 @@ OBJECTS = (
 )  # fmt: skip
 PLACES = ("shelf", "table", "drawer", "counter", "sink", "bed", "desk", "box")
 
-SIGNS = tuple("+-*/=?!#@&<>%$~^_|:;.()[]")
-"""Single characters; `+` and `-` are only ever repeated, never the answer to a question."""
+SIZES = (
+    ("smaller", "larger"), ("less", "more"), ("under", "over"), ("below", "above"),
+    ("low", "high"), ("little", "big"), ("minor", "major"), ("behind", "ahead"),
+    ("light", "heavy"), ("few", "many"), ("<", ">"),
+)  # fmt: skip
+"""Pairs that say smaller and larger; `-` and `+`, the moves of a game, are never among them."""
+
+OPPOSITES = (
+    ("up", "down"), ("yes", "no"), ("stop", "go"), ("open", "close"), ("hot", "cold"),
+    ("day", "night"), ("rise", "fall"), ("in", "out"), ("push", "pull"), ("fast", "slow"),
+    ("one", "two"), ("sea", "land"), ("sun", "moon"),
+)  # fmt: skip
+"""Pairs of which one word calls for the other."""
+
+SIGNS = {
+    "plus": "+", "minus": "-", "star": "*", "slash": "/", "equals": "=", "question": "?",
+    "hash": "#", "at": "@", "and": "&", "percent": "%", "dollar": "$", "dot": ".", "colon": ":",
+    "bar": "|", "caret": "^", "tilde": "~",
+}  # fmt: skip
+"""Single characters by their names."""
 
 ASIDES = (
     "You have at most {} steps.", "There are {} turns.", "The limit is {}.",
