@@ -1,6 +1,7 @@
 """Train the pocket VLM from nothing: deterministic for a seed, resumable, minutes on two cores."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class Stage:
     turns: tuple[int, int]  # least and most turns of a conversation, inclusive
     turns_per_batch: int
     first_words: bool = False  # a batch of each of FIRST_WORDS in turn
+    slips: float = 0.0  # share of thoughts that are given and wrong
 
 
 STAGES = (
@@ -42,12 +44,13 @@ STAGES = (
     Stage(0.55, (2, 6), 48),
     Stage(0.8, (4, 12), 48),
     Stage(1.0, (6, 48), 48),
+    Stage(math.inf, (2, 16), 48, slips=0.3),  # the revision
 )
 SPREADING = (0.16, 0.6)  # shares of the steps between which pictures come to vary in full
 
 
 def stage_at(share: float) -> Stage:
-    """The stage at a share of the steps."""
+    """The stage at a share of the steps; from 1 on it is the revision."""
     return next(stage for stage in STAGES if share < stage.until)
 
 
@@ -65,6 +68,8 @@ class Recipe:
     seed: int = 0
     learning_rate: float = 2e-3
     warmup: int = 60
+    revision_steps: int = 1000  # at full difficulty, with a new optimiser
+    revision_learning_rate: float = 1e-3
     corpus_size: int = 4000  # conversations the tokenizer's merges are learned from
     save_every: int = 200
 
@@ -76,12 +81,13 @@ class Batches(Dataset[dict[str, Tensor]]):
         self.recipe, self.tokenizer = recipe, tokenizer
 
     def __len__(self) -> int:
-        return self.recipe.steps
+        return self.recipe.steps + self.recipe.revision_steps
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rng = default_rng([self.recipe.seed, 1, step])
         share = step / self.recipe.steps
-        stage, pen = stage_at(share), Pen(rng, spread_at(share))
+        stage = stage_at(share)
+        pen = Pen(rng, spread_at(share), stage.slips)
         turns = int(rng.integers(stage.turns[0], stage.turns[1] + 1))
         rows = max(1, stage.turns_per_batch // turns)
         if stage.first_words:
@@ -129,8 +135,15 @@ class Training:
     step: int = 0
 
     def __post_init__(self) -> None:
+        """Begin where `step` lies."""
+        self._begin()
+
+    def _begin(self) -> None:
         """AdamW; its rate goes up over `warmup` steps, then down half a cosine to a fiftieth."""
-        peak, warmup, steps = self.recipe.learning_rate, self.recipe.warmup, self.recipe.steps
+        recipe = self.recipe
+        peak, warmup, steps = recipe.learning_rate, recipe.warmup, recipe.steps
+        if self.step >= recipe.steps:
+            peak, steps = recipe.revision_learning_rate, recipe.revision_steps
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01
         )
@@ -142,6 +155,7 @@ class Training:
         """Go on where the state file stands."""
         state = torch.load(self.state_file, weights_only=True)
         self.step = state["step"]
+        self._begin()
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -163,6 +177,8 @@ class Training:
         self.schedule.step()
         self.optimizer.zero_grad()
         self.step += 1
+        if self.step == self.recipe.steps:
+            self._begin()
         return loss.item()
 
 
