@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from gflowvlm.pocket.architecture import (
 )
 from gflowvlm.pocket.encode import collate, encode
 from gflowvlm.pocket.pictures import Pen
-from gflowvlm.pocket.skills import FIRST_WORDS, converse
+from gflowvlm.pocket.skills import FIRST_WORDS, READING, SKILLS, Shares, converse
 from gflowvlm.trainer.progress import ProgressDisplay
 
 REPORT_EVERY = 50  # steps between lines of progress
@@ -37,6 +37,7 @@ class Stage:
     turns_per_batch: int
     first_words: bool = False  # a batch of each of FIRST_WORDS in turn
     slips: float = 0.0  # share of thoughts that are given and wrong
+    skills: Shares = field(default_factory=lambda: SKILLS)
 
 
 STAGES = (
@@ -44,13 +45,14 @@ STAGES = (
     Stage(0.55, (2, 6), 48),
     Stage(0.8, (4, 12), 48),
     Stage(1.0, (6, 48), 48),
-    Stage(math.inf, (2, 16), 48, slips=0.3),  # the revision
+    Stage(4 / 3, (2, 16), 48, slips=0.3),  # the first revision
+    Stage(math.inf, (2, 16), 48, slips=0.1, skills=READING),
 )
 SPREADING = (0.16, 0.6)  # shares of the steps between which pictures come to vary in full
 
 
 def stage_at(share: float) -> Stage:
-    """The stage at a share of the steps; from 1 on it is the revision."""
+    """The stage at a share of the steps; from 1 on it is a revision."""
     return next(stage for stage in STAGES if share < stage.until)
 
 
@@ -68,10 +70,21 @@ class Recipe:
     seed: int = 0
     learning_rate: float = 2e-3
     warmup: int = 60
-    revision_steps: int = 1000  # at full difficulty, with a new optimiser
+    revisions: int = 2  # at full difficulty, each with a new optimiser
+    revision_steps: int = 1000
     revision_learning_rate: float = 1e-3
     corpus_size: int = 4000  # conversations the tokenizer's merges are learned from
     save_every: int = 200
+
+    @property
+    def total_steps(self) -> int:
+        """All steps, revisions included."""
+        return self.steps + self.revisions * self.revision_steps
+
+    def begins_part(self, step: int) -> bool:
+        """Whether a revision begins at `step`."""
+        beyond = step - self.steps
+        return beyond >= 0 and beyond % self.revision_steps == 0
 
 
 class Batches(Dataset[dict[str, Tensor]]):
@@ -81,7 +94,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         self.recipe, self.tokenizer = recipe, tokenizer
 
     def __len__(self) -> int:
-        return self.recipe.steps + self.recipe.revision_steps
+        return self.recipe.total_steps
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rng = default_rng([self.recipe.seed, 1, step])
@@ -94,7 +107,7 @@ class Batches(Dataset[dict[str, Tensor]]):
             talk = FIRST_WORDS[step % len(FIRST_WORDS)]
             conversations = [talk(pen, turns) for _ in range(rows)]
         else:
-            conversations = [converse(pen, turns) for _ in range(rows)]
+            conversations = [converse(pen, turns, stage.skills) for _ in range(rows)]
         pad_id = token_id(self.tokenizer, PAD)
         return collate([encode(c, self.tokenizer) for c in conversations], pad_id, rng)
 
@@ -177,7 +190,7 @@ class Training:
         self.schedule.step()
         self.optimizer.zero_grad()
         self.step += 1
-        if self.step == self.recipe.steps:
+        if self.recipe.begins_part(self.step):
             self._begin()
         return loss.item()
 

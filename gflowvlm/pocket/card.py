@@ -86,7 +86,7 @@ def describe(folder: Path) -> Path:
 def _card(folder: Path, found: Accuracies) -> str:
     recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     parameters = LlavaForConditionalGeneration.from_pretrained(folder).num_parameters()
-    steps = recipe["steps"] + recipe["revision_steps"]
+    steps = recipe["steps"] + recipe["revisions"] * recipe["revision_steps"]
     header = " | ".join(f"turn {a}" if a == b else f"turns {a}-{b}" for a, b in DEPTHS)
     lines = [
         f"| {skill} | " + " | ".join(f"{depths[d]:.1%}" for d in DEPTHS) + " |"

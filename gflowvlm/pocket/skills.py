@@ -51,6 +51,14 @@ SKILLS: Shares = {
     name_sign: (0.03, 25),
 }
 
+READING: Shares = {
+    **SKILLS,
+    read_numbers: (0.3, 36),
+    caption: (0.14, 25),
+    add: (0.12, 38),
+}
+"""More of what takes longest: to read without fault."""
+
 
 def converse(pen: Pen, turns: int, skills: Shares = SKILLS) -> Conversation:
     """A conversation of one skill, drawn by its share.

@@ -32,7 +32,8 @@ def pick(rng: Generator, words: tuple[str, ...], count: int = 1) -> tuple[str, .
 
 def shuffled(rng: Generator, words: Sequence[str]) -> tuple[str, ...]:
     """All of `words` in any order."""
-    return tuple(words[i] for i in rng.permutation(len(words)).tolist())
+    order: list[int] = rng.permutation(len(words)).tolist()
+    return tuple(words[i] for i in order)
 
 
 def last_key_of(rng: Generator) -> str:
