@@ -51,7 +51,7 @@ def export(run: Path, target: Path) -> Path:
     _require_free(target)
     policy = build_policy(config, one_process().device)
     policy.load(newest / POLICY_FOLDER)
-    shown = _first_observation(config)
+    shown = first_observation(config)
     turn = first_turn(shown, thought=policy.settings.thought)
     with written_whole(target) as folder:
         _write_model(config, newest / POLICY_FOLDER, policy, folder)
@@ -92,7 +92,7 @@ def _require_free(target: Path) -> None:
         )
 
 
-def _first_observation(config: RunConfig) -> Observation:
+def first_observation(config: RunConfig) -> Observation:
     """What the policy is shown first in a game, for the card's example."""
     environment = build_collector(config, config.environment.train_split).make()
     pixels, info = environment.reset(seed=config.seed)

@@ -47,7 +47,7 @@ def test_a_fresh_run_has_no_metrics(tmp_path: Path) -> None:
 
 
 def test_tensorboard_shows_the_same_numbers(tmp_path: Path) -> None:
-    with Tracker(tmp_path) as tracker:
+    with Tracker(tmp_path, trackers=["tensorboard"]) as tracker:
         tracker.log(1, {"loss": 0.5})
         tracker.log(2, {"loss": 0.25})
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
