@@ -12,7 +12,7 @@ from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.loop import Trainer
 from gflowvlm.trainer.optimizer import build_optimizer
-from gflowvlm.trainer.tracking import require_installed
+from gflowvlm.trainer.tracking import require_trackers
 
 
 def train(config: RunConfig, *, resume: bool) -> Path:
@@ -21,7 +21,7 @@ def train(config: RunConfig, *, resume: bool) -> Path:
     Raises:
         UserError: anything about the configuration, the model or the run folder that cannot be.
     """
-    require_installed(config.trainer.trackers)
+    require_trackers(config.trainer.trackers)
     device = one_process().device
     newest = checkpoint.prepare_run(config.run_dir, resume=resume)
     policy = build_policy(config, device)

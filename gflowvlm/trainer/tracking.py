@@ -3,6 +3,7 @@
 import math
 import secrets
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -80,11 +81,11 @@ class Tracker:
         self.close()
 
 
-def require_installed(trackers: Sequence[TrackerName]) -> None:
-    """Check that every tracker can be imported, before anything is made or trained.
+def require_trackers(trackers: Sequence[TrackerName]) -> None:
+    """Check that every tracker can be used, before anything is made or trained.
 
     Raises:
-        UserError: one is missing; names the extra that brings it.
+        UserError: one is not installed (names the extra that brings it), or has no account.
     """
     for name in trackers:
         if find_spec(name) is None:
@@ -92,6 +93,19 @@ def require_installed(trackers: Sequence[TrackerName]) -> None:
                 f"trainer.trackers: found {name}, which is not installed; "
                 f"pip install 'gflowvlm[{name}]', or take it out of the list"
             )
+    if "wandb" in trackers:
+        _log_in_to_wandb()
+
+
+def _log_in_to_wandb() -> None:
+    wandb: Any = import_module("wandb")  # an extra: there is nothing to check types against
+    try:
+        wandb.login()  # asks on a terminal; does nothing with WANDB_MODE=offline
+    except wandb.Error as error:
+        raise UserError(
+            f"trainer.trackers: found wandb without an account ({' '.join(str(error).split())}); "
+            "run `wandb login`, or set WANDB_MODE=offline to keep its files in the run's folder"
+        ) from error
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, float]]:
