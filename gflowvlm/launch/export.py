@@ -19,13 +19,8 @@ from gflowvlm.errors import UserError
 from gflowvlm.evaluation.measure import Measurement
 from gflowvlm.evaluation.table import read_json
 from gflowvlm.launch.evaluate import EVALUATION_FILE
-from gflowvlm.launch.parts import (
-    RESCORE_TOLERANCE,
-    build_collector,
-    build_policy,
-    one_process,
-)
-from gflowvlm.launch.runs import open_run
+from gflowvlm.launch.parts import RESCORE_TOLERANCE, build_collector, one_process
+from gflowvlm.launch.runs import open_policy, open_run
 from gflowvlm.pocket.folder import find_model
 from gflowvlm.policy.loading import load_model
 from gflowvlm.policy.selfcheck import rescoring_gap
@@ -49,8 +44,7 @@ def export(run: Path, target: Path) -> Path:
     config, newest = open_run(run)
     target = target.resolve()
     _require_free(target)
-    policy = build_policy(config, one_process().device)
-    policy.load(newest / POLICY_FOLDER)
+    _, policy = open_policy(run, one_process().device, seed=config.seed)
     shown = first_observation(config)
     turn = first_turn(shown, thought=policy.settings.thought)
     with written_whole(target) as folder:
@@ -133,14 +127,17 @@ def _generation_config(policy: VLMPolicy) -> GenerationConfig:
 def _require_equal(config: RunConfig, policy: VLMPolicy, folder: Path) -> float:
     """Largest difference of a token's log-prob between the folder's model and the run's, nats."""
     _, probe = rescoring_gap(policy)
+    expected, device = _log_probs(policy, probe), policy.model.device
+    model: Any = policy.model
+    model.to("cpu")  # room for the other one
     alone = VLMPolicy.from_folder(
         folder,
         policy.settings,
         dtype=policy.model.dtype,
-        device=policy.model.device,
+        device=device,
         attention=config.policy.attention,
     )
-    gap = float((_log_probs(alone, probe) - _log_probs(policy, probe)).abs().max())
+    gap = float((_log_probs(alone, probe) - expected).abs().max())
     tolerance = RESCORE_TOLERANCE[config.policy.dtype]
     if not gap <= tolerance:
         raise UserError(

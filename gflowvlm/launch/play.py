@@ -27,7 +27,7 @@ def play(
         seed: decides starts and replies.
         gif: file to draw into as well, or None.
     """
-    config, policy, _ = open_policy(target, one_process().device, seed=seed)
+    config, policy = open_policy(target, one_process().device, seed=seed)
     split = split or config.environment.train_split
     collector = build_collector(config, split, batch_size=episodes)
     plans = plan_groups(seed, f"play/{split}", first_group=0, groups=episodes, group_size=1)

@@ -36,17 +36,11 @@ def open_run(folder: Path) -> tuple[RunConfig, Path]:
     return config, newest
 
 
-def open_policy(
-    target: Path, device: torch.device, *, seed: int
-) -> tuple[RunConfig, VLMPolicy, Path | None]:
-    """The policy of a run, or the one that a recipe starts from; `seed` replaces the run's.
-
-    Returns:
-        The configuration, the policy and the checkpoint it was read from, None for a recipe.
-    """
+def open_policy(target: Path, device: torch.device, *, seed: int) -> tuple[RunConfig, VLMPolicy]:
+    """The policy of a run, or the one that a recipe starts from; `seed` replaces the run's."""
     config, newest = open_run(target) if target.is_dir() else (load(target), None)
     config = config.model_copy(update={"seed": seed})
     policy = build_policy(config, device)
     if newest is not None:
         policy.load(newest / POLICY_FOLDER)
-    return config, policy, newest
+    return config, policy

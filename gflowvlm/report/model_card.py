@@ -52,14 +52,13 @@ def licence_of(base: str | Path) -> dict[str, str]:
 
     A card that is not in the base's folder is looked up in the Hub's cache, then on the Hub.
     """
-    card = Path(base) / "README.md"
-    if not Path(base).is_dir():
-        try:
-            card = Path(hf_hub_download(str(base), "README.md"))
-        except OSError:  # no network, no such file: the base is known to exist, its card is not
-            return {"license": UNKNOWN_LICENCE}
-    header: dict[str, Any] = (metadata_load(card) or {}) if card.is_file() else {}
-    found = {name: str(header[name]) for name in _LICENCE_KEYS if header.get(name)}
+    try:
+        local = Path(base).is_dir()
+        card = Path(base) / "README.md" if local else hf_hub_download(str(base), "README.md")
+        header = metadata_load(card) or {}
+    except (OSError, yaml.YAMLError):  # no network, no such file, a header that is no YAML
+        header = {}
+    found = {name: header[name] for name in _LICENCE_KEYS if isinstance(header.get(name), str)}
     return found if "license" in found else {"license": UNKNOWN_LICENCE}
 
 
@@ -75,7 +74,9 @@ def _header(config: RunConfig, exported: Exported) -> ModelCardData:
         pipeline_tag="image-text-to-text",
         tags=["gflowvlm", "gflownet", "agent", "lora", config.objective.type],
         eval_results=results or None,
-        **exported.licence,
+        license=exported.licence["license"],
+        license_name=exported.licence.get("license_name"),
+        license_link=exported.licence.get("license_link"),
     )
 
 
@@ -188,9 +189,9 @@ def _settings(config: RunConfig) -> dict[str, Any]:
 
 
 def _results(exported: Exported) -> str:
-    if not exported.measured:
-        return "## Results\n\nThis checkpoint was not measured."
-    return "\n\n".join(["## Results", *map(_split_table, _by_split(exported.measured))])
+    unknown = [] if "after" in exported.measured else ["This checkpoint was not measured."]
+    tables = map(_split_table, _by_split(exported.measured))
+    return "\n\n".join(["## Results", *unknown, *tables])
 
 
 def _by_split(

@@ -127,8 +127,8 @@ def _build(name: TrackerName, run_dir: Path, resumed_step: int) -> GeneralTracke
                 PROJECT, name=run_dir.name, id=identity, dir=str(run_dir), resume="allow"
             )
         case "trackio":
-            name = f"{run_dir.name}-{_tracker_id(run_dir)}"  # it knows a run by its name
-            return TrackioTracker(PROJECT, name=name, resume="allow")
+            identity = f"{run_dir.name}-{_tracker_id(run_dir)}"  # it knows a run by its name
+            return TrackioTracker(PROJECT, name=identity, resume="allow")
 
 
 def _tracker_id(run_dir: Path) -> str:

@@ -78,7 +78,7 @@ def merged(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_merged_folder_is_the_policy_to_transformers_alone(
     run: Path, merged: Path, tmp_path: Path
 ) -> None:
-    config, policy, _ = open_policy(run, torch.device("cpu"), seed=0)
+    config, policy = open_policy(run, torch.device("cpu"), seed=0)
     session = policy.session([EpisodeKey(0, 0)])
     reply = session.reply({0: first_observation(config)})[0]
     row = session.row(0)
