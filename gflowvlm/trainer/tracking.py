@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from accelerate import PartialState
 from accelerate.tracking import (
     GeneralTracker,
     TensorBoardTracker,
@@ -49,6 +50,7 @@ class Tracker:
             settings: the run's, shown by trackers of experiments.
         """
         self._lines = StepLines(run_dir / METRICS_FILE, resumed_step=resumed_step)
+        PartialState()  # accelerate's trackers ask it which process they are in
         self._trackers = [_build(name, run_dir, resumed_step) for name in trackers]
         for tracker in self._trackers:
             tracker.start()
