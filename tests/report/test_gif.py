@@ -63,7 +63,7 @@ def test_every_move_and_the_outcome_get_a_frame(tmp_path: Path) -> None:
     assert [frame.getpixel(corner) == GREEN for frame in frames] == [False, False, False, True]
     # 32 pixels by the largest whole factor: the picture fills its square with its own grey
     assert frames[0].getpixel((24 + PICTURE - 2, 64 + PICTURE - 2)) == (200, 200, 200)
-    assert [file.name for file in path.parent.iterdir()] == ["out.gif"]
+    assert [file.name for file in path.parent.iterdir()] == ["o.gif"]
 
 
 @pytest.mark.parametrize("text", [LONG, "a" * 200, "one\ntwo three"])
