@@ -156,10 +156,11 @@ def _draw(page: _Page, height: int) -> Image.Image:
     for line in page.lines:
         _draw_line(frame, line, y, place)
         y += line.height
-    for number, line in enumerate(wrapped(EXPLANATION, SMALL, WIDTH - 2 * MARGIN)):
-        y = height - BOTTOM + 8 + number * round(LEADING * SMALL)
-        write(frame, line, (MARGIN, y), SMALL, GREY)
-    if page.outcome is not None:
+    if page.outcome is None:
+        for number, line in enumerate(wrapped(EXPLANATION, SMALL, WIDTH - 2 * MARGIN)):
+            y = height - BOTTOM + 8 + number * round(LEADING * SMALL)
+            write(frame, line, (MARGIN, y), SMALL, GREY)
+    else:
         text, color = page.outcome
         ImageDraw.Draw(frame).rectangle((0, height - BANNER, WIDTH, height), fill=color)
         middle = (WIDTH / 2, height - BANNER / 2)
