@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,8 +13,9 @@ from torch.optim import AdamW
 
 from gflowvlm.config.training import TrainerConfig
 from gflowvlm.errors import UserError
-from gflowvlm.objectives.work import Work
+from gflowvlm.objectives.work import Work, total
 from gflowvlm.policy.base import Policy
+from gflowvlm.processes import ALONE, Processes
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.gradient import accumulate
 from gflowvlm.trainer.optimizer import rate, set_rate
@@ -30,13 +32,20 @@ class Method(Protocol):
     """Where an update's rows come from and what they are to be judged by."""
 
     def prepare(self, update: int) -> Work:
-        """The work of an update, counted from 0; a function of the update and the policy."""
+        """This process's work of an update, counted from 0.
+
+        A function of the update, the policy and the number of processes.
+        """
         ...
 
 
 @dataclass(kw_only=True)
 class Trainer:
-    """Runs the updates of one method on one policy and keeps them on disk."""
+    """Runs the updates of one method on one policy and keeps them on disk.
+
+    Of several processes each has its own copy of all this, and all take the same step: gradients
+    are summed before it. The main one writes.
+    """
 
     policy: Policy
     method: Method
@@ -46,6 +55,7 @@ class Trainer:
     state: dict[str, Any]  # plain values stored with every checkpoint
     look: Callable[[int], dict[str, float]] | None = None  # evaluation during training
     look_every: int = 0
+    processes: Processes = ALONE
 
     def resume(self, folder: Path) -> int:
         """Read a checkpoint in place; gives the number of updates done."""
@@ -55,36 +65,40 @@ class Trainer:
 
     def run(self, *, done: int = 0) -> bool:
         """Train to the last update; True if it was reached, False if a signal asked to stop."""
-        total = self.config.max_updates
-        with (
-            stop_on_signal() as request,
-            Tracker(self.run_dir, resumed_step=done) as tracker,
-            ProgressDisplay(total, done=done) as display,
-        ):
-            for update in range(done, total):
+        self.processes.copy_from_main(self._parameters())
+        last, main = self.config.max_updates, self.processes.main
+        with stop_on_signal() as request, ExitStack() as stack:
+            tracker = display = None
+            if main:
+                tracker = stack.enter_context(Tracker(self.run_dir, resumed_step=done))
+                display = stack.enter_context(ProgressDisplay(last, done=done))
+            for update in range(done, last):
                 metrics = self.update(update)
                 step = update + 1
                 if self.look is not None and self.look_every and step % self.look_every == 0:
                     metrics |= self.look(step)
-                if step % self.config.log_every == 0 or step == total:
+                if tracker and display and (step % self.config.log_every == 0 or step == last):
                     tracker.log(step, metrics)
                     display.advance(step, {k: metrics[k] for k in SHOWN if k in metrics})
-                stop = request.stop_requested
-                if stop or step % self.config.checkpoint_every == 0 or step == total:
+                stop = any(self.processes.gather(request.stop_requested))
+                if main and (stop or step % self.config.checkpoint_every == 0 or step == last):
                     self.save(step)
-                if stop and step < total:
-                    display.say(f"stopped after update {step}; --resume goes on from there")
+                if stop and step < last:
+                    if display:
+                        display.say(f"stopped after update {step}; --resume goes on from there")
                     return False
         return True
 
     def update(self, update: int) -> dict[str, float]:
-        """One step of the optimiser; gives its metrics."""
+        """One step of the optimiser; gives its metrics, the same on every process but for times."""
         began = time.monotonic()
         work = self.method.prepare(update)
         prepared = time.monotonic()
         self.optimizer.zero_grad()
-        metrics = accumulate(self.policy, work, self.config.rows_per_pass)
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        tally = accumulate(self.policy, work, self.config.rows_per_pass)
+        metrics = total(self.processes.gather(tally))
+        parameters = self._parameters()
+        self.processes.sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm).item()
         if not (math.isfinite(metrics["loss"]) and math.isfinite(norm)):
             raise UserError(
@@ -105,7 +119,7 @@ class Trainer:
         return {**metrics, **work.metrics, "gradient_norm": norm, "clipped": clipped, **timing}
 
     def save(self, step: int) -> Path:
-        """Write a checkpoint of the state after `step` updates."""
+        """Write a checkpoint of the state after `step` updates; for the main process."""
 
         def write(folder: Path) -> None:
             self.policy.save(folder / POLICY_FOLDER)
@@ -114,3 +128,6 @@ class Trainer:
         written = checkpoint.save(self.run_dir, step, write, self.state)
         checkpoint.prune(self.run_dir, keep=self.config.keep_checkpoints)
         return written
+
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
