@@ -138,9 +138,15 @@ class Processes:
         with self._losing_none():
             dist.all_gather_object(said, value, group=self._group)
         failures = [each for each in said if isinstance(each, _Failure)]
-        if failures:
-            self._leave(failures[0].line if self.main else None)
-        return said
+        if not failures:
+            return said
+        # As soon as one process has left, its launcher ends the others: nobody leaves before the
+        # line is out, and it is not left to the command line, which comes after all unwinding.
+        if self.main:
+            print(failures[0].line, file=sys.stderr, flush=True)
+        with self._losing_none():
+            dist.barrier(self._group)
+        raise SystemExit(_USER_ERROR)
 
     @contextmanager
     def _losing_none(self) -> Iterator[None]:
@@ -149,17 +155,13 @@ class Processes:
             yield
         except RuntimeError as error:  # a connection was closed, or patience ran out
             reason = str(error).strip().splitlines()[-1]
-            self._leave(
+            print(
                 f"process {self.index} of {self.count} lost another one ({reason}); checkpoints "
-                "are kept: start all again with --resume"
+                "are kept: start all again with --resume",
+                file=sys.stderr,
+                flush=True,
             )
-
-    def _leave(self, line: str | None) -> NoReturn:
-        # Said here and not by the command line: as soon as one process has left, a launcher may
-        # end the others, and unwinding takes time.
-        if line is not None:
-            print(line, file=sys.stderr, flush=True)
-        raise SystemExit(_USER_ERROR)
+            raise SystemExit(_USER_ERROR) from error
 
 
 ALONE = Processes()

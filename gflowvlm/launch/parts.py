@@ -22,7 +22,7 @@ RESCORE_TOLERANCE = {"float32": 0.01, "bfloat16": 0.5}  # nats a token
 
 
 def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
-    """The model, its adapter and its reference, as the configuration says."""
+    """The model, its adapter and its reference, as the configuration says; self-checked."""
     section = config.policy
     objective = config.objective
     supervised = isinstance(objective, SupervisedFineTuning)
@@ -37,7 +37,7 @@ def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
         gradient_checkpointing=section.gradient_checkpointing,
     )
     torch.manual_seed(config.seed)  # LoRA's and the head's first weights
-    return VLMPolicy.from_folder(
+    policy = VLMPolicy.from_folder(
         find_model(section.model),
         settings,
         start_adapter=None if section.start is None else find_adapter(section.start),
@@ -45,6 +45,8 @@ def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
         device=device,
         attention=section.attention,
     )
+    policy.require_exactness()
+    return policy
 
 
 def build_collector(config: RunConfig, split: str, *, batch_size: int = 64) -> Collector:
