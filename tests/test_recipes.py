@@ -34,7 +34,7 @@ def test_accelerate_reads_each_launch_and_starts_as_many_processes(name: str) ->
     asked = launch_command_parser().parse_args(["--config_file", str(path), "-m", "gflowvlm"])
     arguments, _, _ = _validate_launch_command(asked)
     assert arguments.multi_gpu == (LAUNCHES[name] > 1)
-    assert not (arguments.use_fsdp or arguments.use_deepspeed or arguments.cpu)
+    assert not any((arguments.use_fsdp, arguments.use_deepspeed, arguments.cpu))
 
 
 def test_every_launch_is_read_by_the_test_above() -> None:

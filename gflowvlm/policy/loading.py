@@ -70,7 +70,7 @@ def _load_weights(name: str, **options: Any) -> Any:
     """The model; a weight that is not in the files would stay random, so it is refused."""
     loader: Any = AutoModelForImageTextToText
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)  # its report of many lines says what ours says in one
+    logging.set_verbosity_error()  # its report of many lines says what ours says in one
     try:
         model, info = loader.from_pretrained(name, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
