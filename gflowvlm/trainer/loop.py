@@ -26,6 +26,7 @@ from gflowvlm.trainer.tracking import Tracker
 OPTIMIZER_FILE = "optimizer.pt"
 POLICY_FOLDER = "policy"
 SHOWN = ("loss", "strict", "reach", "right_moves", "log_reward", "nats_per_token")
+SHOWN_IF_ANY = ("cut", "invalid_replies")
 
 
 class Method(Protocol):
@@ -79,7 +80,7 @@ class Trainer:
                     metrics |= self.look(step)
                 if tracker and display and (step % self.config.log_every == 0 or step == last):
                     tracker.log(step, metrics)
-                    display.advance(step, {k: metrics[k] for k in SHOWN if k in metrics})
+                    display.advance(step, _shown(metrics))
                 stop = any(self.processes.gather(request.stop_requested))
                 if main and (stop or step % self.config.checkpoint_every == 0 or step == last):
                     self.save(step)
@@ -131,3 +132,9 @@ class Trainer:
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+
+def _shown(metrics: dict[str, float]) -> dict[str, float]:
+    """What a line of progress says."""
+    usual = {name: metrics[name] for name in SHOWN if name in metrics}
+    return usual | {name: metrics[name] for name in SHOWN_IF_ANY if metrics.get(name)}

@@ -102,13 +102,6 @@ def test_groups_that_cannot_be_dealt_are_refused_once(
     assert not (tmp_path / "run").exists()
 
 
-def test_one_process_that_has_no_room_ends_both(
-    two_processes: Launch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert two_processes(main, arguments(tmp_path, "environment.max_decisions=1")) == 2
-    assert capfd.readouterr().err.count("cut by environment.max_decisions = 1") == 1
-
-
 def second_of(launcher: "subprocess.Popen[str]", run: Path, updates: int) -> psutil.Process:
     """The process of rank 1, once the run has logged so many updates."""
     deadline = time.monotonic() + 300
