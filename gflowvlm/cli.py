@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         if debug:
             raise
-        print(error, file=sys.stderr)
+        if _speaks():
+            print(error, file=sys.stderr)
         return _USER_ERROR
     except OSError as error:
         # With a file name it is the user's disk, without one it is our bug.
@@ -50,7 +51,9 @@ def train(options: argparse.Namespace) -> None:
     config = load(_recipe_of(options.config, options.resume), options.overrides)
     from gflowvlm import launch
 
-    print(f"run: {launch.train(config, resume=options.resume)}")
+    run = launch.train(config, resume=options.resume)
+    if _speaks():
+        print(f"run: {run}")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -68,7 +71,8 @@ def evaluate(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         start=options.start,
     )
-    print(f"results: {result}")
+    if _speaks():
+        print(f"results: {result}")
 
 
 def play(options: argparse.Namespace) -> None:
@@ -119,6 +123,11 @@ def show_card(options: argparse.Namespace) -> None:
             f"found no {card}; the package was installed without its model, install it again"
         )
     print(card.read_text(encoding="utf-8"))
+
+
+def _speaks() -> bool:
+    """True on the first of the processes that a launcher started on this machine."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _recipe_of(path: Path, resume: bool) -> Path:

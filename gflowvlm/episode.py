@@ -1,7 +1,7 @@
 """A played game as plain frozen values: no torch, no model, no environment."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
 import numpy as np
@@ -92,6 +92,14 @@ class Episode:
     def total_reward(self) -> float:
         """Undiscounted sum of the environment's rewards."""
         return sum(decision.reward for decision in self.decisions)
+
+    def without_images(self) -> "Episode":
+        """The same episode with empty images [0, 0, 3]: what it weighs is its replies."""
+        blank = np.zeros((0, 0, 3), np.uint8)
+        decisions = tuple(
+            replace(d, observation=replace(d.observation, image=blank)) for d in self.decisions
+        )
+        return replace(self, decisions=decisions)
 
     @property
     def actions(self) -> tuple[str, ...]:

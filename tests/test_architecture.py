@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[1]
 
 # Low to high; a module imports rooms before its own, and its own.
 ROOMS = (
-    "__init__", "errors", "episode", "config", "batch", "prompting", "objectives", "exact",
-    "policy", "rollouts", "baselines", "evaluation", "trainer", "pocket", "report",
+    "__init__", "errors", "episode", "config", "batch", "processes", "prompting", "objectives",
+    "exact", "policy", "rollouts", "baselines", "evaluation", "trainer", "pocket", "report",
     "launch", "cli", "__main__",
 )  # fmt: skip
 LONGEST_FILE = 300

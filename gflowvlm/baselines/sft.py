@@ -8,6 +8,7 @@ import numpy as np
 from gflowvlm.batch import Row, StepScores
 from gflowvlm.objectives.base import ObjectiveOutput
 from gflowvlm.objectives.work import Work
+from gflowvlm.processes import ALONE, Processes
 
 
 def learned_tokens(row: Row) -> int:
@@ -22,12 +23,14 @@ class SupervisedTraining:
     rows: Sequence[Row]
     rows_per_update: int
     seed: int
+    processes: Processes = ALONE  # each takes its share of every batch
 
     def prepare(self, update: int) -> Work:
         """The batch of an update, counted from 0; the loss is a mean over tokens, not rows."""
-        chosen = [self.rows[i] for i in self._indices(update)]
+        batch = [self.rows[i] for i in self._indices(update)]
+        total = sum(learned_tokens(row) for row in batch)
+        chosen = self.processes.deal(batch)
         weights = [learned_tokens(row) for row in chosen]
-        total = sum(weights)
         return Work(
             rows=chosen,
             loss=token_loss,

@@ -16,3 +16,5 @@ class EnvironmentConfig(Section):
     """Arguments for the environment's constructor."""
     train_split: str = Field(default="id", min_length=1)
     """Split of starts that training draws from."""
+    max_decisions: int = Field(default=256, ge=1)
+    """An episode that goes on for longer is cut: it is counted (metric `cut`), never rewarded."""

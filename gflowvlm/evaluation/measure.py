@@ -8,6 +8,7 @@ from gflowvlm.episode import Ending, Episode
 from gflowvlm.evaluation import metrics
 from gflowvlm.exact.play import Rates, chance, optimum
 from gflowvlm.policy.base import Policy
+from gflowvlm.processes import ALONE, Processes
 from gflowvlm.rollouts.collect import Collector, plan_groups
 
 
@@ -61,8 +62,11 @@ def measure(
     episodes: int,
     samples_per_start: int,
     temperature: float,
+    processes: Processes = ALONE,
 ) -> Measurement:
     """Play `episodes` games, rounded up to whole starts; equal seeds give equal starts.
+
+    Each process plays its share of them, and all get the measurement of all.
 
     The seeds' stream is the split's own ("evaluate/id"), disjoint from training's.
     """
@@ -74,7 +78,9 @@ def measure(
         groups=starts,
         group_size=samples_per_start,
     )
-    played = [p.episode for p in collector.collect(policy, plans)]
+    own = collector.collect(policy, processes.deal(plans))
+    everyones = processes.gather([p.episode.without_images() for p in own])
+    played = [episode for part in everyones for episode in part]
     lowest, highest = exact_rates(collector)
     return Measurement(
         split=collector.split,

@@ -9,9 +9,11 @@ from gflowvlm.config.load import load
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.evaluation.measure import Measurement, measure
 from gflowvlm.evaluation.table import print_table, write_json
-from gflowvlm.launch.parts import build_collector, build_policy, one_process
+from gflowvlm.launch.parts import build_collector, build_policy
+from gflowvlm.launch.processes import joined
 from gflowvlm.launch.runs import open_run
 from gflowvlm.policy.vlm import VLMPolicy
+from gflowvlm.processes import ALONE, Processes
 from gflowvlm.trainer.loop import POLICY_FOLDER
 
 EVALUATION_FILE = "evaluation.json"
@@ -28,32 +30,43 @@ def evaluate(
 ) -> Path:
     """Measure a run (with `start` also what it started from) or what a recipe starts from.
 
+    Several processes share the games.
+
     Returns:
         The JSON file with all figures.
     """
-    device = one_process().device
     is_run = target.is_dir()
     config, newest = open_run(target) if is_run else (load(target), None)
     config = config.model_copy(update={"seed": seed})
-    policy = build_policy(config, device)
-    look = partial(
-        measure_splits, policy, config, splits=splits, episodes=episodes, batch_size=batch_size
-    )
-    measured = {}
-    if start or newest is None:
-        measured["before"] = look()
-    if newest is not None:
-        policy.load(newest / POLICY_FOLDER)
-        measured["after"] = look()
-    print_table(measured)
     folder = target if is_run else config.output
     name = EVALUATION_FILE if is_run else f"{config.name}-before.json"
-    return write_json(measured, folder / name)
+    with joined(config.policy.device) as (processes, device):
+        policy = build_policy(config, device)
+        look = partial(
+            measure_splits,
+            policy,
+            config,
+            processes,
+            splits=splits,
+            episodes=episodes,
+            batch_size=batch_size,
+        )
+        measured = {}
+        if start or newest is None:
+            measured["before"] = look()
+        if newest is not None:
+            policy.load(newest / POLICY_FOLDER)
+            measured["after"] = look()
+        if processes.main:
+            print_table(measured)
+            write_json(measured, folder / name)
+    return folder / name
 
 
 def measure_splits(
     policy: VLMPolicy,
     config: RunConfig,
+    processes: Processes = ALONE,
     *,
     splits: Sequence[str] | None = None,
     episodes: int | None = None,
@@ -70,18 +83,21 @@ def measure_splits(
                 episodes=episodes or config.evaluation.episodes,
                 samples_per_start=config.evaluation.samples_per_start,
                 temperature=config.policy.temperature,
+                processes=processes,
             )
         )
         collector.close()
     return results
 
 
-def look_at(config: RunConfig, policy: VLMPolicy) -> Callable[[int], dict[str, float]]:
+def look_at(
+    config: RunConfig, policy: VLMPolicy, processes: Processes
+) -> Callable[[int], dict[str, float]]:
     """Evaluation during training, as numbers for the metrics file."""
 
     def look(step: int) -> dict[str, float]:
         found: dict[str, float] = {}
-        for result in measure_splits(policy, config):
+        for result in measure_splits(policy, config, processes):
             found[f"{result.split}/reach"] = result.reach.value
             found[f"{result.split}/strict"] = result.strict.value
             for name in ("right_moves", "reading"):

@@ -19,7 +19,7 @@ from gflowvlm.errors import UserError
 from gflowvlm.evaluation.measure import Measurement
 from gflowvlm.evaluation.table import read_json
 from gflowvlm.launch.evaluate import EVALUATION_FILE
-from gflowvlm.launch.parts import RESCORE_TOLERANCE, build_collector, one_process
+from gflowvlm.launch.parts import RESCORE_TOLERANCE, build_collector
 from gflowvlm.launch.runs import open_policy, open_run
 from gflowvlm.pocket.folder import find_model
 from gflowvlm.policy.loading import load_model
@@ -44,7 +44,7 @@ def export(run: Path, target: Path) -> Path:
     config, newest = open_run(run)
     target = target.resolve()
     _require_free(target)
-    _, policy = open_policy(run, one_process().device, seed=config.seed)
+    _, policy = open_policy(run, seed=config.seed)
     shown = first_observation(config)
     turn = first_turn(shown, thought=policy.settings.thought)
     with written_whole(target) as folder:

@@ -3,20 +3,17 @@
 from functools import partial
 
 import torch
-from accelerate import Accelerator
-from datasets import disable_progress_bars
-from transformers.utils import logging as transformers_logging
 
 from gflowvlm.baselines.sft import SupervisedTraining
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
-from gflowvlm.errors import UserError
 from gflowvlm.launch.supervised import supervised_rows
 from gflowvlm.objectives.build import build_objective
 from gflowvlm.pocket.folder import find_adapter, find_model
 from gflowvlm.policy.vlm import PolicySettings, VLMPolicy
+from gflowvlm.processes import Processes
 from gflowvlm.rollouts.collect import Collector
-from gflowvlm.rollouts.environments import make_environment
+from gflowvlm.rollouts.environments import make_environment, observe
 from gflowvlm.rollouts.reward import build_reward
 from gflowvlm.trainer.balance import BalanceTraining
 from gflowvlm.trainer.loop import Method
@@ -25,7 +22,7 @@ RESCORE_TOLERANCE = {"float32": 0.01, "bfloat16": 0.5}  # nats a token
 
 
 def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
-    """The model, its adapter and its reference, as the configuration says."""
+    """The model, its adapter and its reference, as the configuration says; self-checked."""
     section = config.policy
     objective = config.objective
     supervised = isinstance(objective, SupervisedFineTuning)
@@ -40,38 +37,44 @@ def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
         gradient_checkpointing=section.gradient_checkpointing,
     )
     torch.manual_seed(config.seed)  # LoRA's and the head's first weights
-    return VLMPolicy.from_folder(
+    policy = VLMPolicy.from_folder(
         find_model(section.model),
         settings,
         start_adapter=None if section.start is None else find_adapter(section.start),
         dtype=getattr(torch, section.dtype),
-        device=device if section.device == "auto" else section.device,
+        device=device,
         attention=section.attention,
     )
+    policy.require_exactness()
+    return policy
 
 
 def build_collector(config: RunConfig, split: str, *, batch_size: int = 64) -> Collector:
     """Plays the run's environment on a split."""
     make = partial(make_environment, config.environment.id, split, config.environment.kwargs)
-    make().close()  # a wrong name should fail here, before anything is loaded or played
+    trial = make()  # a wrong name or a picture that is none should fail here, not when played
+    observe(*trial.reset(seed=config.seed))
+    trial.close()
     return Collector(
         make=make,
         environment_id=config.environment.id,
         split=split,
         run_seed=config.seed,
         room_needed=2 * config.policy.max_reply_tokens,
+        max_decisions=config.environment.max_decisions,
         batch_size=batch_size,
     )
 
 
-def build_method(config: RunConfig, policy: VLMPolicy) -> Method:
+def build_method(config: RunConfig, policy: VLMPolicy, processes: Processes) -> Method:
     """Where the rows come from, and what judges them."""
     settings = config.trainer
     if isinstance(config.objective, SupervisedFineTuning):
         return SupervisedTraining(
-            rows=supervised_rows(config, policy),
+            rows=supervised_rows(config, policy, processes),
             rows_per_update=settings.groups_per_update * settings.group_size,
             seed=config.seed,
+            processes=processes,
         )
     return BalanceTraining(
         policy=policy,
@@ -86,22 +89,5 @@ def build_method(config: RunConfig, policy: VLMPolicy) -> Method:
         rows_per_pass=settings.rows_per_pass,
         exploration_temperature=config.exploration_temperature,
         rescore_tolerance=RESCORE_TOLERANCE[config.policy.dtype],
+        processes=processes,
     )
-
-
-def one_process() -> Accelerator:
-    """The accelerator of a run on a single process, with other libraries' bars switched off."""
-    _quiet_libraries()
-    accelerator = Accelerator()
-    if accelerator.num_processes > 1:
-        raise UserError(
-            f"found {accelerator.num_processes} processes, expected 1: training on several is "
-            "not there yet, launch with --num_processes 1"
-        )
-    return accelerator
-
-
-def _quiet_libraries() -> None:
-    """Switch off the loading bars of other libraries; they tell a user nothing about the run."""
-    transformers_logging.disable_progress_bar()
-    disable_progress_bars()

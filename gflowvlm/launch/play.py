@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gflowvlm.launch.parts import build_collector, one_process
+from gflowvlm.launch.parts import build_collector
 from gflowvlm.launch.runs import open_policy
 from gflowvlm.policy.choices import action_log_probs
 from gflowvlm.policy.vlm import VLMPolicy
@@ -27,7 +27,7 @@ def play(
         seed: decides starts and replies.
         gif: file to draw into as well, or None.
     """
-    config, policy = open_policy(target, one_process().device, seed=seed)
+    config, policy = open_policy(target, seed=seed)
     split = split or config.environment.train_split
     collector = build_collector(config, split, batch_size=episodes)
     plans = plan_groups(seed, f"play/{split}", first_group=0, groups=episodes, group_size=1)

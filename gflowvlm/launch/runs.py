@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import torch
-
 from gflowvlm.config.load import load
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.errors import UserError
 from gflowvlm.launch.parts import build_policy
+from gflowvlm.launch.processes import device_alone
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.loop import POLICY_FOLDER
@@ -36,11 +35,11 @@ def open_run(folder: Path) -> tuple[RunConfig, Path]:
     return config, newest
 
 
-def open_policy(target: Path, device: torch.device, *, seed: int) -> tuple[RunConfig, VLMPolicy]:
+def open_policy(target: Path, *, seed: int) -> tuple[RunConfig, VLMPolicy]:
     """The policy of a run, or the one that a recipe starts from; `seed` replaces the run's."""
     config, newest = open_run(target) if target.is_dir() else (load(target), None)
     config = config.model_copy(update={"seed": seed})
-    policy = build_policy(config, device)
+    policy = build_policy(config, device_alone(config.policy.device))
     if newest is not None:
         policy.load(newest / POLICY_FOLDER)
     return config, policy

@@ -16,6 +16,7 @@ from gflowvlm.pocket.pictures import Pen
 from gflowvlm.pocket.skills import converse
 from gflowvlm.policy.expert import TaughtTurn
 from gflowvlm.policy.vlm import VLMPolicy
+from gflowvlm.processes import Processes
 from gflowvlm.rollouts.collect import plan_groups
 from gflowvlm.rollouts.environments import facts_of, make_environment
 
@@ -23,11 +24,13 @@ DATA_FOLDER = "data"
 LONGEST_GENERAL_CONVERSATION = 8  # turns
 
 
-def supervised_rows(config: RunConfig, policy: VLMPolicy) -> list[Row]:
-    """Rows of the run's data set; the set is made and stored in the run's folder first."""
+def supervised_rows(config: RunConfig, policy: VLMPolicy, processes: Processes) -> list[Row]:
+    """Rows of the run's data set; the main process makes and stores it in the run's folder."""
     section = config.objective
     assert isinstance(section, SupervisedFineTuning)
-    dataset = stored_dataset(config, section)
+    folder = processes.from_main(lambda: store_dataset(config, section))
+    dataset = load_from_disk(str(folder))
+    assert isinstance(dataset, Dataset)
     rows = []
     for source, exchanges in from_dataset(dataset):
         turns = [TaughtTurn(image=e.image, text=e.text, reply=e.reply) for e in exchanges]
@@ -36,17 +39,15 @@ def supervised_rows(config: RunConfig, policy: VLMPolicy) -> list[Row]:
     return rows
 
 
-def stored_dataset(config: RunConfig, section: SupervisedFineTuning) -> Dataset:
-    """The data set in the run's folder, in TRL's conversational vision format."""
+def store_dataset(config: RunConfig, section: SupervisedFineTuning) -> Path:
+    """Folder of the run's data set, in TRL's conversational vision format; kept if it exists."""
     folder: Path = config.run_dir / DATA_FOLDER
     if not folder.exists():
         dataset = to_dataset(_conversations(config, section))
         partial_folder = folder.with_name(f".{DATA_FOLDER}.partial")
         dataset.save_to_disk(str(partial_folder))
         partial_folder.rename(folder)
-    dataset = load_from_disk(str(folder))
-    assert isinstance(dataset, Dataset)
-    return dataset
+    return folder
 
 
 def _conversations(

@@ -3,12 +3,16 @@
 import shutil
 from pathlib import Path
 
+import torch
+
 from gflowvlm.config.load import dump_json
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.evaluation.table import print_table, read_json, write_json
 from gflowvlm.launch.evaluate import EVALUATION_FILE, look_at, measure_splits
-from gflowvlm.launch.parts import build_method, build_policy, one_process
+from gflowvlm.launch.parts import build_method, build_policy
+from gflowvlm.launch.processes import joined, require_whole_shares
 from gflowvlm.policy.vlm import VLMPolicy
+from gflowvlm.processes import Processes
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.loop import Trainer
 from gflowvlm.trainer.optimizer import build_optimizer
@@ -18,15 +22,25 @@ from gflowvlm.trainer.tracking import require_trackers
 def train(config: RunConfig, *, resume: bool) -> Path:
     """Train to the end of `config`; gives the run's folder.
 
+    Started by torchrun or accelerate launch, every process comes here and takes its share of the
+    groups; the run's folder must be the same for all.
+
     Raises:
         UserError: anything about the configuration, the model or the run folder that cannot be.
     """
     require_trackers(config.trainer.trackers)
-    device = one_process().device
-    newest = checkpoint.prepare_run(config.run_dir, resume=resume)
+    with joined(config.policy.device) as (processes, device):
+        require_whole_shares(processes, config.trainer.groups_per_update)
+        _train(config, processes, device, resume=resume)
+    return config.run_dir
+
+
+def _train(config: RunConfig, processes: Processes, device: torch.device, *, resume: bool) -> None:
+    newest = processes.from_main(lambda: checkpoint.prepare_run(config.run_dir, resume=resume))
     policy = build_policy(config, device)
-    method = build_method(config, policy)
-    (config.run_dir / "config.json").write_text(dump_json(config) + "\n", encoding="utf-8")
+    method = build_method(config, policy, processes)
+    if processes.main:
+        (config.run_dir / "config.json").write_text(dump_json(config) + "\n", encoding="utf-8")
     trainer = Trainer(
         policy=policy,
         method=method,
@@ -39,23 +53,26 @@ def train(config: RunConfig, *, resume: bool) -> Path:
         config=config.trainer,
         run_dir=config.run_dir,
         state={"objective": config.objective.type, "seed": config.seed},
-        look=look_at(config, policy),
+        look=look_at(config, policy, processes),
         look_every=config.evaluation.every,
         settings=config.model_dump(mode="json"),
+        processes=processes,
     )
     done = 0 if newest is None else trainer.resume(newest)
     figures = config.run_dir / EVALUATION_FILE
-    measured = read_json(figures)
+    measured = read_json(figures) if processes.main else {}
     if config.evaluation.at_start and done == 0:
-        measured["before"] = measure_splits(policy, config)
-        write_json(measured, figures)
-    if trainer.run(done=done):
-        _keep_adapter(policy, config.run_dir)
-        if config.evaluation.at_end:
-            measured["after"] = measure_splits(policy, config)
+        measured["before"] = measure_splits(policy, config, processes)
+        if processes.main:
             write_json(measured, figures)
-            print_table(measured)
-    return config.run_dir
+    if trainer.run(done=done):
+        if processes.main:
+            _keep_adapter(policy, config.run_dir)
+        if config.evaluation.at_end:
+            measured["after"] = measure_splits(policy, config, processes)
+            if processes.main:
+                write_json(measured, figures)
+                print_table(measured)
 
 
 def _keep_adapter(policy: VLMPolicy, run_dir: Path) -> None:

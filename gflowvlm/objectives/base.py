@@ -13,7 +13,8 @@ class ObjectiveOutput:
     """A loss to differentiate and numbers to log."""
 
     loss: Tensor  # []  float64, nats squared
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)  # means over the batch's episodes
+    peaks: dict[str, float] = field(default_factory=dict)  # the greatest of the batch
 
 
 class Objective(Protocol):

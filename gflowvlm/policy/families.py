@@ -2,7 +2,7 @@
 
 Exactness here means: the log-prob of a token sampled with a living cache equals the one computed
 by a single pass over the whole row. Families that were measured to be exact are in the table; an
-unknown one is treated as `plain` and must pass `selfcheck.largest_gap` at start-up.
+unknown one is treated as `plain`; `selfcheck.require_exactness` looks harder at it.
 """
 
 from collections.abc import Mapping, Sequence

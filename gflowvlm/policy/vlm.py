@@ -118,8 +118,6 @@ class VLMPolicy:
         self.context_tokens = settings.context_tokens or text_config.max_position_embeddings
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        if not family.known:
-            require_exactness(self, self.backbone, self.language, model.config.model_type)
 
     @classmethod
     def from_folder(
@@ -164,6 +162,14 @@ class VLMPolicy:
         self._set_training(False)
         with self.adapters.reference():
             return score_rows(rows, self.backbone, self.language, None)
+
+    def require_exactness(self) -> None:
+        """Play two short games and compare what was sampled with what is scored.
+
+        Raises:
+            UserError: training this model as it is loaded here would follow wrong gradients.
+        """
+        require_exactness(self, self.backbone, self.language, self.model.config.model_type)
 
     def initialise_flow(self, value: float) -> None:
         """Make log F answer `value` nats everywhere; nothing happens without a head."""

@@ -29,6 +29,7 @@ class Played:
 
     episode: Episode
     row: Row
+    cut: str | None = None  # who cut it before its end, and the remedy; None for a whole one
 
 
 def plan_groups(
@@ -60,6 +61,7 @@ class _Game:
     info: dict[str, Any]
     decisions: list[Decision] = field(default_factory=list)
     ending: Ending | None = None
+    cut: str | None = None
     success: bool = False
 
     def play(self, reply: Reply) -> None:
@@ -86,7 +88,11 @@ class _Game:
         elif terminated:
             self.ending = Ending.TERMINATED
         elif truncated:
-            self.ending = Ending.TRUNCATED
+            self.stop("the environment (truncated=True): let it end its games with terminated=True")
+
+    def stop(self, cut: str) -> None:
+        """End the game without a verdict."""
+        self.ending, self.cut = Ending.TRUNCATED, cut
 
     def finished(self, split: str, environment_id: str) -> Episode:
         assert self.ending is not None
@@ -114,6 +120,7 @@ class Collector:
     split: str
     run_seed: int
     room_needed: int  # tokens a further turn may take; without that room an episode is cut
+    max_decisions: int = 256  # an episode that goes on longer is cut
     batch_size: int = 64  # games played side by side
     _pool: list[gymnasium.Env[Any, Any]] = field(default_factory=list)
 
@@ -122,7 +129,8 @@ class Collector:
     ) -> list[Played]:
         """Play all `plans`; results in their order.
 
-        Games that the context cannot hold to their end come back with `Ending.TRUNCATED`.
+        Games that the context cannot hold to their end, or that go on beyond `max_decisions`, come
+        back with `Ending.TRUNCATED` and who cut them.
         """
         played: list[Played] = []
         for first in range(0, len(plans), self.batch_size):
@@ -153,10 +161,22 @@ class Collector:
                 game = running[slot]
                 game.play(reply)
                 if game.ending is None and session.room(slot) < self.room_needed:
-                    game.ending = Ending.TRUNCATED
+                    game.stop(
+                        "the model's full context: shorten the task's limit or "
+                        "policy.max_reply_tokens"
+                    )
+                if game.ending is None and len(game.decisions) >= self.max_decisions:
+                    game.stop(
+                        f"environment.max_decisions = {self.max_decisions}: let the environment "
+                        "end its games (terminated=True), or allow more"
+                    )
                 if game.ending is not None:
                     del running[slot]
         return [
-            Played(episode=game.finished(self.split, self.environment_id), row=session.row(slot))
+            Played(
+                episode=game.finished(self.split, self.environment_id),
+                row=session.row(slot),
+                cut=game.cut,
+            )
             for slot, game in enumerate(games)
         ]

@@ -3,7 +3,9 @@
 import difflib
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -24,7 +26,8 @@ def make_environment(
 ) -> HistoryWrapper:
     """A registered environment with a split's arguments, `kwargs` over them, and its record.
 
-    `module:name` imports the module first, so that ids registered elsewhere are found.
+    `module:name` imports the module first, so that ids registered elsewhere are found; a file in
+    the working directory will do.
 
     Raises:
         UserError: unknown id, split or argument, or arguments the environment refuses.
@@ -96,19 +99,31 @@ def _creator(env_id: str) -> Callable[..., Any]:
     """The class or function that builds the environment."""
     module, _, name = env_id.rpartition(":")
     if module:
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"{env_id}: found no module {error.name!r}, expected one that registers {name}: "
-                "install it or mend the name"
-            ) from error
+        _import(module, env_id)
     spec = gymnasium.registry.get(name)
     if spec is None:
         raise UserError(f"found environment {name!r}, expected {_one_of(name, gymnasium.registry)}")
     assert spec.entry_point is not None
     entry = spec.entry_point
     return load_env_creator(entry) if isinstance(entry, str) else entry
+
+
+def _import(module: str, env_id: str) -> None:
+    """Import the module that registers an id; the working directory is searched first."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # `python -m gflowvlm` does so itself, the command does not
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        wanted = module == error.name or module.startswith(f"{error.name}.")
+        remedy = f"run from the folder that holds it ({here} does not)" if wanted else "install it"
+        raise UserError(
+            f"{env_id}: found no module {error.name!r}, expected one to import: {remedy} or mend "
+            "the name"
+        ) from error
+    except (ImportError, SyntaxError) as error:
+        raise UserError(f"{env_id}: module {module} cannot be imported: {error}") from error
 
 
 def _one_of(name: str, known: Iterable[str]) -> str:

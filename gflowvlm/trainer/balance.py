@@ -1,5 +1,6 @@
 """GFlowNet training: play groups of episodes, score them, judge their balance."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,8 +16,9 @@ from gflowvlm.objectives.balance import terminal_balance
 from gflowvlm.objectives.base import Objective, ObjectiveOutput
 from gflowvlm.objectives.work import Sample, Work
 from gflowvlm.policy.base import Policy
-from gflowvlm.rollouts.arrange import arrange, weighted_log_prob
-from gflowvlm.rollouts.collect import Collector, plan_groups
+from gflowvlm.processes import ALONE, Processes
+from gflowvlm.rollouts.arrange import arrange, pad_by_episode, weighted_log_prob
+from gflowvlm.rollouts.collect import Collector, Plan, Played, plan_groups
 from gflowvlm.rollouts.reward import LogReward, RewardMap
 
 SAMPLED_EPISODES = 2  # of an update, whose replies are kept for people to read
@@ -24,7 +26,11 @@ SAMPLED_EPISODES = 2  # of an update, whose replies are kept for people to read
 
 @dataclass(kw_only=True)
 class BalanceTraining:
-    """On-policy episodes under the target `R^beta * p_ref^alpha`."""
+    """On-policy episodes under the target `R^beta * p_ref^alpha`.
+
+    Of several processes each plays `groups_per_update / processes.count` whole groups. Seeds name
+    a group and an episode of the run, so that all together play what one alone would.
+    """
 
     policy: Policy
     collector: Collector
@@ -38,25 +44,15 @@ class BalanceTraining:
     rows_per_pass: int
     exploration_temperature: float
     rescore_tolerance: float  # nats a token; more between sampling and scoring stops the run
+    processes: Processes = ALONE
 
     def prepare(self, update: int) -> Work:
         """Play the update's episodes; `update` counts from 0 and decides all seeds."""
-        plans = plan_groups(
-            self.collector.run_seed,
-            "train",
-            first_group=update * self.groups_per_update,
-            groups=self.groups_per_update,
-            group_size=self.group_size,
-        )
         played = self.collector.collect(
-            self.policy, plans, exploration_temperature=self.exploration_temperature
+            self.policy, self._plans(update), exploration_temperature=self.exploration_temperature
         )
-        whole = [p for p in played if p.episode.ending != "truncated"]
-        if not whole:
-            raise UserError(
-                f"update {update + 1}: the context was full before any episode ended; expected "
-                "room for a whole one: shorten the task's limit or policy.max_reply_tokens"
-            )
+        whole = [p for p in played if p.cut is None]
+        everyone, cut = self._everyone(update, played)
         episodes, rows = [p.episode for p in whole], [p.row for p in whole]
         rewards = [self.reward(episode) for episode in episodes]
         beta = self.beta.at(update)
@@ -69,10 +65,38 @@ class BalanceTraining:
             rows=rows,
             loss=judge,
             couples_rows=self.objective.couples_rows,
-            share=lambda part: (part.stop - part.start) / len(rows),
-            metrics={**_outcomes(episodes, rewards), "cut": float(len(played) - len(whole))},
+            share=lambda part: (part.stop - part.start) / len(everyone),
+            metrics={**_outcomes(everyone, [self.reward(e) for e in everyone]), "cut": float(cut)},
             samples=judge.samples,
         )
+
+    def _plans(self, update: int) -> list[Plan]:
+        """This process's groups of an update."""
+        groups = self.groups_per_update // self.processes.count
+        return plan_groups(
+            self.collector.run_seed,
+            "train",
+            first_group=update * self.groups_per_update + self.processes.index * groups,
+            groups=groups,
+            group_size=self.group_size,
+        )
+
+    def _everyone(self, update: int, played: Sequence[Played]) -> tuple[list[Episode], int]:
+        """All processes' whole episodes, without images, and the number of those cut.
+
+        Raises:
+            UserError: not one came to its end.
+        """
+        told = self.processes.gather([(p.episode.without_images(), p.cut) for p in played])
+        episodes = [episode for part in told for episode, cut in part if cut is None]
+        cuts = [cut for part in told for _, cut in part if cut is not None]
+        if not episodes:
+            reason, count = Counter(cuts).most_common(1)[0]
+            raise UserError(
+                f"update {update + 1}: none of {len(cuts)} episodes ended by itself, {count} were "
+                f"cut by {reason}"
+            )
+        return episodes, len(cuts)
 
     def _reference(self, rows: Sequence[Row]) -> list[Tensor]:
         """Per row, [T] log-prob of its decisions under the frozen reference."""
@@ -93,17 +117,21 @@ class BalanceTraining:
         log_ref: Sequence[Tensor],
         beta: float,
     ) -> None:
-        log_pf = [_behaviour(episode, self.thought_weight) for episode in episodes]
-        batch = arrange(
-            episodes,
-            rewards,
-            log_pf=torch.cat(log_pf),
-            log_ref=torch.cat([part.cpu() for part in log_ref]),
-            flow=None,
-            alpha=self.alpha,
-            beta=beta,
-        )
-        self.policy.initialise_flow(float(terminal_balance(batch).mean()))
+        implied: list[float] = []
+        if episodes:
+            log_pf = [_behaviour(episode, self.thought_weight) for episode in episodes]
+            batch = arrange(
+                episodes,
+                rewards,
+                log_pf=torch.cat(log_pf),
+                log_ref=torch.cat([part.cpu() for part in log_ref]),
+                flow=None,
+                alpha=self.alpha,
+                beta=beta,
+            )
+            implied = terminal_balance(batch).tolist()
+        everyones = [value for part in self.processes.gather(implied) for value in part]
+        self.policy.initialise_flow(sum(everyones) / len(everyones))
 
 
 @dataclass(frozen=True)
@@ -130,16 +158,20 @@ class _Judge:
             beta=self.beta,
         )
         output = method.objective(batch)
-        for row, index in enumerate(range(len(self.episodes))[part][:SAMPLED_EPISODES]):
-            if index < SAMPLED_EPISODES:
-                self.samples.extend(_samples(self.episodes[index], batch, row))
+        if part.start == 0:  # rows are judged in passes and once more as a whole, at last
+            first = enumerate(self.episodes[part][:SAMPLED_EPISODES])
+            self.samples[:] = [s for row, e in first for s in _samples(e, batch, row)]
         moved = torch.where(batch.valid, batch.log_pf - batch.log_ref, 0.0).sum(1).mean()
+        entropy = pad_by_episode(scores.entropy.double(), batch.length.tolist()).sum(1)
         extra = {
-            "rescore_gap": gap,
             "kl_to_reference": moved.item(),
-            "entropy": scores.entropy.mean().item(),
+            "entropy": (entropy / batch.length).mean().item(),
         }
-        return ObjectiveOutput(loss=output.loss, metrics={**output.metrics, **extra})
+        return ObjectiveOutput(
+            loss=output.loss,
+            metrics={**output.metrics, **extra},
+            peaks={**output.peaks, "rescore_gap": gap},
+        )
 
     def _rescore_gap(self, scores: StepScores, part: slice) -> float:
         """Largest difference of a token's log-prob between sampling and scoring, nats."""

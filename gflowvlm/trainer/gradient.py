@@ -1,43 +1,47 @@
 """Exact gradients of a loss over many rows in the memory of a few."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
 
 from gflowvlm.batch import StepScores, concatenate
-from gflowvlm.objectives.work import Work
+from gflowvlm.objectives.base import ObjectiveOutput
+from gflowvlm.objectives.work import Tally, Work
 from gflowvlm.policy.base import Policy
 
 
-def accumulate(policy: Policy, work: Work, rows_per_pass: int) -> dict[str, float]:
-    """Add the gradient of the whole batch's loss to the policy's parameters; gives metrics.
+def accumulate(policy: Policy, work: Work, rows_per_pass: int) -> Tally:
+    """Add the gradient of these rows' part of the loss to the policy's parameters.
 
     Where rows do not couple, each pass is differentiated by itself and weighted by its share.
     Where they do, the loss is differentiated with respect to the scores, computed without a graph,
-    and each pass is scored again and handed its part. Both equal the direct gradient.
+    and each pass is scored again and handed its part. Both equal the direct gradient. Metrics are
+    taken of all rows at once, so that they do not depend on the passes either.
     """
+    if not work.rows:
+        return Tally(means={}, peaks={})
     starts = range(0, len(work.rows), rows_per_pass)
     passes = [slice(i, min(i + rows_per_pass, len(work.rows))) for i in starts]
     if work.couples_rows and len(passes) > 1:
         return _two_passes(policy, work, passes)
-    totals: dict[str, float] = {}
+    scored = []
     for part in passes:
-        output = work.loss(policy.score(work.rows[part]), part)
-        share = work.share(part)
-        (output.loss * share).backward()
-        for name, value in {"loss": output.loss.item(), **output.metrics}.items():
-            totals[name] = totals.get(name, 0.0) + share * value
-    return totals
+        scores = policy.score(work.rows[part])
+        (work.loss(scores, part).loss * work.share(part)).backward()
+        scored.append(_detached(scores))
+    with torch.no_grad():
+        return _tally(work, work.loss(concatenate(scored), slice(0, len(work.rows))))
 
 
-def _two_passes(policy: Policy, work: Work, passes: Sequence[slice]) -> dict[str, float]:
+def _two_passes(policy: Policy, work: Work, passes: Sequence[slice]) -> Tally:
+    whole = slice(0, len(work.rows))
     with torch.no_grad():
         scored = [policy.score(work.rows[part]) for part in passes]
     leaves = _leaves(concatenate(scored))
-    output = work.loss(leaves, slice(0, len(work.rows)))
-    output.loss.backward()
+    output = work.loss(leaves, whole)
+    (output.loss * work.share(whole)).backward()
     decisions = [len(s.action_log_prob) for s in scored]
     tokens = [len(s.token_log_prob) for s in scored]
     states = [0 if s.flow is None else len(s.flow) for s in scored]
@@ -56,7 +60,20 @@ def _two_passes(policy: Policy, work: Work, passes: Sequence[slice]) -> dict[str
         scores = policy.score(work.rows[part])
         outputs: list[Tensor] = [getattr(scores, name) for name in shares]
         torch.autograd.backward(outputs, [share[index] for share in shares.values()])
-    return {"loss": output.loss.item(), **output.metrics}
+    return _tally(work, output)
+
+
+def _tally(work: Work, output: ObjectiveOutput) -> Tally:
+    share = work.share(slice(0, len(work.rows)))
+    values = {"loss": output.loss.item(), **output.metrics}
+    means = {name: share * value for name, value in values.items()}
+    return Tally(means=means, peaks=output.peaks)
+
+
+def _detached(scores: StepScores) -> StepScores:
+    """The same numbers without their graph."""
+    tensors = {each.name: getattr(scores, each.name) for each in fields(scores)}
+    return replace(scores, **{k: t.detach() for k, t in tensors.items() if t is not None})
 
 
 def _leaves(scores: StepScores) -> StepScores:

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,8 +13,9 @@ from torch.optim import AdamW
 
 from gflowvlm.config.training import TrainerConfig
 from gflowvlm.errors import UserError
-from gflowvlm.objectives.work import Sample, Work
+from gflowvlm.objectives.work import Sample, Work, total
 from gflowvlm.policy.base import Policy
+from gflowvlm.processes import ALONE, Processes
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.gradient import accumulate
 from gflowvlm.trainer.optimizer import rate, set_rate
@@ -26,19 +27,36 @@ from gflowvlm.trainer.tracking import Tracker
 OPTIMIZER_FILE = "optimizer.pt"
 POLICY_FOLDER = "policy"
 SHOWN = ("loss", "strict", "reach", "right_moves", "log_reward", "nats_per_token")
+SHOWN_IF_ANY = ("cut", "invalid_replies")
 
 
 class Method(Protocol):
     """Where an update's rows come from and what they are to be judged by."""
 
     def prepare(self, update: int) -> Work:
-        """The work of an update, counted from 0; a function of the update and the policy."""
+        """This process's work of an update, counted from 0.
+
+        A function of the update, the policy and the number of processes.
+        """
         ...
+
+
+@dataclass(frozen=True)
+class _Output:
+    """Where a run's main process writes."""
+
+    tracker: Tracker
+    samples: SampleLog
+    display: ProgressDisplay
 
 
 @dataclass(kw_only=True)
 class Trainer:
-    """Runs the updates of one method on one policy and keeps them on disk."""
+    """Runs the updates of one method on one policy and keeps them on disk.
+
+    Of several processes each has its own copy of all this, and all take the same step: gradients
+    are summed before it. The main one writes.
+    """
 
     policy: Policy
     method: Method
@@ -49,6 +67,7 @@ class Trainer:
     look: Callable[[int], dict[str, float]] | None = None  # evaluation during training
     look_every: int = 0
     settings: Mapping[str, Any] | None = None  # of the whole run, for trackers to show
+    processes: Processes = ALONE
 
     def resume(self, folder: Path) -> int:
         """Read a checkpoint in place; gives the number of updates done."""
@@ -58,9 +77,36 @@ class Trainer:
 
     def run(self, *, done: int = 0) -> bool:
         """Train to the last update; True if it was reached, False if a signal asked to stop."""
-        total = self.config.max_updates
+        self.processes.copy_from_main(self._parameters())
+        last, main = self.config.max_updates, self.processes.main
+        with stop_on_signal() as request, ExitStack() as stack:
+            output = stack.enter_context(self._output(done)) if main else None
+            for update in range(done, last):
+                metrics, replies = self.update(update)
+                step = update + 1
+                if output and replies and _due(update, self.config.samples_every):
+                    output.samples.write(step, replies)
+                    output.display.show(sample_table(step, replies))
+                if self.look is not None and _due(step, self.look_every):
+                    metrics |= self.look(step)
+                if output and (step % self.config.log_every == 0 or step == last):
+                    output.tracker.log(step, metrics)
+                    output.display.advance(step, _shown(metrics))
+                stop = any(self.processes.gather(request.stop_requested))
+                if main and (stop or step % self.config.checkpoint_every == 0 or step == last):
+                    self.save(step)
+                if stop and step < last:
+                    if output:
+                        output.display.say(
+                            f"stopped after update {step}; --resume goes on from there"
+                        )
+                    return False
+        return True
+
+    @contextmanager
+    def _output(self, done: int) -> Iterator["_Output"]:
+        """What the main process alone writes and shows."""
         with (
-            stop_on_signal() as request,
             Tracker(
                 self.run_dir,
                 resumed_step=done,
@@ -68,35 +114,23 @@ class Trainer:
                 settings=self.settings,
             ) as tracker,
             closing(SampleLog(self.run_dir, resumed_step=done)) as samples,
-            ProgressDisplay(total, done=done) as display,
+            ProgressDisplay(self.config.max_updates, done=done) as display,
         ):
-            for update in range(done, total):
-                metrics, replies = self.update(update)
-                step = update + 1
-                if replies and _due(update, self.config.samples_every):
-                    samples.write(step, replies)
-                    display.show(sample_table(step, replies))
-                if self.look is not None and _due(step, self.look_every):
-                    metrics |= self.look(step)
-                if step % self.config.log_every == 0 or step == total:
-                    tracker.log(step, metrics)
-                    display.advance(step, {k: metrics[k] for k in SHOWN if k in metrics})
-                stop = request.stop_requested
-                if stop or step % self.config.checkpoint_every == 0 or step == total:
-                    self.save(step)
-                if stop and step < total:
-                    display.say(f"stopped after update {step}; --resume goes on from there")
-                    return False
-        return True
+            yield _Output(tracker, samples, display)
 
     def update(self, update: int) -> tuple[dict[str, float], list[Sample]]:
-        """One step of the optimiser; gives its metrics and a few of its games' replies."""
+        """One step of the optimiser; gives its metrics and a few of this process's replies.
+
+        Metrics are the same on every process but for times.
+        """
         began = time.monotonic()
         work = self.method.prepare(update)
         prepared = time.monotonic()
         self.optimizer.zero_grad()
-        metrics = accumulate(self.policy, work, self.config.rows_per_pass)
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        tally = accumulate(self.policy, work, self.config.rows_per_pass)
+        metrics = total(self.processes.gather(tally))
+        parameters = self._parameters()
+        self.processes.sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm).item()
         if not (math.isfinite(metrics["loss"]) and math.isfinite(norm)):
             raise UserError(
@@ -118,7 +152,7 @@ class Trainer:
         return {**metrics, **work.metrics, **step}, work.samples
 
     def save(self, step: int) -> Path:
-        """Write a checkpoint of the state after `step` updates."""
+        """Write a checkpoint of the state after `step` updates; for the main process."""
 
         def write(folder: Path) -> None:
             self.policy.save(folder / POLICY_FOLDER)
@@ -128,7 +162,16 @@ class Trainer:
         checkpoint.prune(self.run_dir, keep=self.config.keep_checkpoints)
         return written
 
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
 
 def _due(count: int, every: int) -> bool:
     """Whether something that happens every so often happens now; never where `every` is 0."""
     return every > 0 and count % every == 0
+
+
+def _shown(metrics: dict[str, float]) -> dict[str, float]:
+    """What a line of progress says."""
+    usual = {name: metrics[name] for name in SHOWN if name in metrics}
+    return usual | {name: metrics[name] for name in SHOWN_IF_ANY if metrics.get(name)}

@@ -80,7 +80,7 @@ def merged(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_merged_folder_is_the_policy_to_transformers_alone(
     run: Path, merged: Path, tmp_path: Path
 ) -> None:
-    config, policy = open_policy(run, torch.device("cpu"), seed=0)
+    config, policy = open_policy(run, seed=0)
     session = policy.session([EpisodeKey(0, 0)])
     reply = session.reply({0: first_observation(config)})[0]
     row = session.row(0)
@@ -176,6 +176,8 @@ def test_play_shows_and_draws_games(
 
 def test_the_first_replies_are_as_likely_as_under_the_reference(run: Path) -> None:
     lines = read_lines(run / "samples.jsonl")
+    told = [(line["step"], line["episode"], line["decision"]) for line in lines]
+    assert len(set(told)) == len(told)  # judged in passes and as a whole, told once
     assert lines
     for line in lines:
         assert line["log_pf"] == pytest.approx(line["log_ref"], abs=1e-4)

@@ -112,6 +112,18 @@ def test_a_full_context_cuts_the_game_without_a_verdict() -> None:
     assert len(played.episode.decisions) == 1
 
 
+def test_who_cut_a_game_is_told() -> None:
+    full = collector().collect(Scripted({0: ["+"] * 10}, room=9), [plan(0, FAR)])  # type: ignore[arg-type]
+    assert "context" in str(full[0].cut)
+    way = straight(FAR)
+    long = collector(max_decisions=2).collect(Scripted({0: way}), [plan(0, FAR)])  # type: ignore[arg-type]
+    assert "environment.max_decisions = 2" in str(long[0].cut)
+    assert (long[0].episode.ending, len(long[0].episode.decisions)) == (Ending.TRUNCATED, 2)
+    whole = collector(max_decisions=len(way)).collect(Scripted({0: way}), [plan(0, FAR)])  # type: ignore[arg-type]
+    assert whole[0].cut is None
+    assert whole[0].episode.success
+
+
 def test_results_come_in_the_order_of_the_plans_whatever_the_batch() -> None:
     seeds = [4, 9, 16, 25, 36]
     plans = [plan(i, seed) for i, seed in enumerate(seeds)]

@@ -84,4 +84,4 @@ def test_a_coupled_loss_is_not_the_mean_of_its_parts() -> None:
 
 def test_the_loss_of_uncoupled_rows_is_weighted_by_its_share(tmp_path: Path) -> None:
     # 0.3 * (1 + 4 + 16 + 49 + 9) / 5 - 0.7 = 4.04, however the five rows are cut
-    assert accumulate(Line(), work(False), 2)["loss"] == pytest.approx(4.04)  # type: ignore[arg-type]
+    assert accumulate(Line(), work(False), 2).means["loss"] == pytest.approx(4.04)  # type: ignore[arg-type]

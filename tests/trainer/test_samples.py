@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gflowvlm.batch import StepScores
 from gflowvlm.config.training import TrainerConfig
 from gflowvlm.objectives.base import ObjectiveOutput
 from gflowvlm.objectives.work import Sample, Work
@@ -40,7 +41,17 @@ class Talk:
             samples=[sample(0), sample(1)],
         )
 
-    def score(self, rows: object) -> None: ...
+    def score(self, rows: object) -> StepScores:
+        nothing = torch.zeros(1)
+        return StepScores(
+            thought_log_prob=nothing,
+            action_log_prob=nothing,
+            entropy=nothing,
+            flow=None,
+            token_log_prob=nothing,
+            token_decision=nothing.long(),
+        )
+
     def save(self, folder: Path) -> None: ...
 
 

@@ -1,0 +1,131 @@
+"""Two processes on the embedded model: the same run as on one, and none left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gflowvlm.cli import main
+from gflowvlm.trainer.checkpoint import complete
+from gflowvlm.trainer.tracking import read_metrics
+
+ROOT = Path(__file__).parents[2]
+RECIPE = str(ROOT / "configs/number_line/subtb.yaml")
+SMALL = [
+    "name=run",
+    "environment.kwargs={high: 2, limit: 3}",
+    "trainer.groups_per_update=2",
+    "trainer.group_size=3",
+    "trainer.schedule=constant",
+    "trainer.warmup_updates=0",
+    "trainer.checkpoint_every=1",
+    "evaluation.splits=[id]",
+    "evaluation.episodes=2",
+    "evaluation.samples_per_start=1",
+    "evaluation.at_start=false",
+]
+SUPERVISED = ["objective={type: sft, episodes: 6}", "policy.start=null"]
+
+Launch = Callable[..., int]
+
+
+def arguments(output: Path, *more: str) -> list[str]:
+    return ["train", RECIPE, f"output={output}", *SMALL, *more]
+
+
+def torchrun(output: Path, *more: str) -> "subprocess.Popen[str]":
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    return subprocess.Popen(
+        [*launcher, "-m", "gflowvlm", *arguments(output, *more)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def require_equal_runs(one: Path, two: Path) -> None:
+    """Metrics but for times, the figures of the evaluation, adapter and heads."""
+    for alone, together in zip(read_metrics(one), read_metrics(two), strict=True):
+        assert alone.keys() == together.keys()
+        for name in alone.keys() - {"seconds_prepare", "seconds_step"}:
+            assert together[name] == pytest.approx(alone[name], rel=1e-3, abs=1e-4), name
+    for file in ("adapter_model.safetensors", "heads.safetensors"):
+        if not (one / "adapter" / file).exists():
+            continue
+        expected, found = (load_file(run / "adapter" / file) for run in (one, two))
+        # Adam divides by the gradient's own size, so where that is nothing but rounding, an entry
+        # may differ by a share of the learning rate (2e-3, the length of one of its steps).
+        torch.testing.assert_close(found, expected, atol=5e-4, rtol=1e-3)
+    figures = [json.loads((run / "evaluation.json").read_text()) for run in (one, two)]
+    assert figures[0] == figures[1]
+
+
+def test_torchrun_trains_as_one_process_does_and_one_resumes_what_two_began(tmp_path: Path) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert main(arguments(alone, "trainer.max_updates=2")) == 0
+    # Passes of two rows cut through the groups of three, which must not be seen in any number.
+    process = torchrun(together, "trainer.max_updates=1", "trainer.rows_per_pass=2")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert said.count("run: ") == 1
+    assert main(arguments(together, "trainer.max_updates=2", "--resume")) == 0
+    require_equal_runs(alone / "run", together / "run")
+
+
+@pytest.mark.parametrize("method", [["objective={type: var_tb}"], SUPERVISED], ids=str)
+def test_rows_that_couple_and_weights_by_token_are_as_on_one_process(
+    method: list[str], two_processes: Launch, tmp_path: Path
+) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    both = [*method, "trainer.max_updates=2"]
+    assert main(arguments(alone, *both)) == 0
+    assert two_processes(main, arguments(together, *both, "trainer.rows_per_pass=2")) == 0
+    require_equal_runs(alone / "run", together / "run")
+
+
+def test_groups_that_cannot_be_dealt_are_refused_once(
+    two_processes: Launch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert two_processes(main, arguments(tmp_path, "trainer.groups_per_update=3")) == 2
+    said = capfd.readouterr().err
+    assert said.count("found 2 processes and trainer.groups_per_update = 3") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def second_of(launcher: "subprocess.Popen[str]", run: Path, updates: int) -> psutil.Process:
+    """The process of rank 1, once the run has logged so many updates."""
+    deadline = time.monotonic() + 300
+    while len(read_metrics(run)) < updates:
+        assert launcher.poll() is None, launcher.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    children = psutil.Process(launcher.pid).children()
+    return next(child for child in children if child.environ().get("RANK") == "1")
+
+
+def test_a_signal_to_one_stops_both_and_the_death_of_one_ends_both(tmp_path: Path) -> None:
+    run, endless = tmp_path / "run", "trainer.max_updates=5000"
+    launcher = torchrun(tmp_path, endless)
+    second_of(launcher, run, 1).send_signal(signal.SIGTERM)
+    said, _ = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, said
+    assert said.count("--resume goes on from there") == 1
+    stopped = len(read_metrics(run))
+    assert complete(run)[-1].name == f"step_{stopped:06d}"
+
+    launcher = torchrun(tmp_path, endless, "--resume")
+    second_of(launcher, run, stopped + 1).kill()
+    said, _ = launcher.communicate(timeout=120)
+    assert launcher.returncode != 0
+    assert "process 0 of 2 lost another one" in said
+    assert complete(run)
