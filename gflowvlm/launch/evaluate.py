@@ -11,9 +11,9 @@ from gflowvlm.evaluation.measure import Measurement, measure
 from gflowvlm.evaluation.table import print_table, write_json
 from gflowvlm.launch.parts import build_collector, build_policy
 from gflowvlm.launch.processes import joined
+from gflowvlm.launch.runs import open_run
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.processes import ALONE, Processes
-from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.loop import POLICY_FOLDER
 
 EVALUATION_FILE = "evaluation.json"
@@ -36,12 +36,11 @@ def evaluate(
         The JSON file with all figures.
     """
     is_run = target.is_dir()
-    config = load(target / "config.json" if is_run else target)
+    config, newest = open_run(target) if is_run else (load(target), None)
     config = config.model_copy(update={"seed": seed})
     folder = target if is_run else config.output
     name = EVALUATION_FILE if is_run else f"{config.name}-before.json"
     with joined(config.policy.device) as (processes, device):
-        newest = checkpoint.require_complete(target) if is_run else None
         policy = build_policy(config, device)
         look = partial(
             measure_splits,

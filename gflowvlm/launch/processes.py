@@ -51,6 +51,20 @@ def joined(device: str) -> Iterator[tuple[Processes, torch.device]]:
         PartialState._reset_state()
 
 
+def one_process(device: str) -> torch.device:
+    """The device of a verb that is not shared.
+
+    Raises:
+        UserError: a launcher started several processes.
+    """
+    with joined(device) as (processes, found):
+        if processes.count > 1:
+            raise UserError(
+                f"found {processes.count} processes, expected 1: start this without a launcher"
+            )
+    return found
+
+
 def require_whole_shares(processes: Processes, groups_per_update: int) -> None:
     """A group is never split, and every process plays as many.
 

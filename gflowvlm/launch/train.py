@@ -16,6 +16,7 @@ from gflowvlm.processes import Processes
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.loop import Trainer
 from gflowvlm.trainer.optimizer import build_optimizer
+from gflowvlm.trainer.tracking import require_trackers
 
 
 def train(config: RunConfig, *, resume: bool) -> Path:
@@ -27,6 +28,7 @@ def train(config: RunConfig, *, resume: bool) -> Path:
     Raises:
         UserError: anything about the configuration, the model or the run folder that cannot be.
     """
+    require_trackers(config.trainer.trackers)
     with joined(config.policy.device) as (processes, device):
         require_whole_shares(processes, config.trainer.groups_per_update)
         _train(config, processes, device, resume=resume)
@@ -53,6 +55,7 @@ def _train(config: RunConfig, processes: Processes, device: torch.device, *, res
         state={"objective": config.objective.type, "seed": config.seed},
         look=look_at(config, policy, processes),
         look_every=config.evaluation.every,
+        settings=config.model_dump(mode="json"),
         processes=processes,
     )
     done = 0 if newest is None else trainer.resume(newest)

@@ -2,24 +2,26 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from gflowvlm.batch import Row, StepScores
+from gflowvlm.batch import Row, StepScores, TrajectoryBatch
 from gflowvlm.config.training import Schedule
 from gflowvlm.episode import Episode, Segment
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation import metrics
 from gflowvlm.objectives.balance import terminal_balance
 from gflowvlm.objectives.base import Objective, ObjectiveOutput
-from gflowvlm.objectives.work import Work
+from gflowvlm.objectives.work import Sample, Work
 from gflowvlm.policy.base import Policy
 from gflowvlm.processes import ALONE, Processes
 from gflowvlm.rollouts.arrange import arrange, pad_by_episode, weighted_log_prob
 from gflowvlm.rollouts.collect import Collector, Plan, Played, plan_groups
 from gflowvlm.rollouts.reward import LogReward, RewardMap
+
+SAMPLED_EPISODES = 2  # of an update, whose replies are kept for people to read
 
 
 @dataclass(kw_only=True)
@@ -65,6 +67,7 @@ class BalanceTraining:
             couples_rows=self.objective.couples_rows,
             share=lambda part: (part.stop - part.start) / len(everyone),
             metrics={**_outcomes(everyone, [self.reward(e) for e in everyone]), "cut": float(cut)},
+            samples=judge.samples,
         )
 
     def _plans(self, update: int) -> list[Plan]:
@@ -140,6 +143,7 @@ class _Judge:
     rewards: Sequence[LogReward]
     log_ref: Sequence[Tensor]
     beta: float
+    samples: list[Sample] = field(default_factory=list)
 
     def __call__(self, scores: StepScores, part: slice) -> ObjectiveOutput:
         method = self.method
@@ -154,6 +158,11 @@ class _Judge:
             beta=self.beta,
         )
         output = method.objective(batch)
+        for row, index in enumerate(range(len(self.episodes))[part][:SAMPLED_EPISODES]):
+            # A loss is asked for in every pass and once more for all rows together.
+            known = {sample.episode for sample in self.samples}
+            if index < SAMPLED_EPISODES and self.episodes[index].index not in known:
+                self.samples.extend(_samples(self.episodes[index], batch, row))
         moved = torch.where(batch.valid, batch.log_pf - batch.log_ref, 0.0).sum(1).mean()
         entropy = pad_by_episode(scores.entropy.double(), batch.length.tolist()).sum(1)
         extra = {
@@ -188,6 +197,25 @@ class _Judge:
                 "disagree, try policy.attention: eager or policy.dtype: float32"
             )
         return gap
+
+
+def _samples(episode: Episode, batch: TrajectoryBatch, row: int) -> list[Sample]:
+    """The replies of an episode, which is a row of the batch."""
+    return [
+        Sample(
+            episode=episode.index,
+            decision=number,
+            reply=decision.reply.text,
+            action=None
+            if decision.reply.action is None
+            else decision.observation.legal_actions[decision.reply.action],
+            reward=decision.reward,
+            log_pf=batch.log_pf[row, number].item(),
+            log_ref=batch.log_ref[row, number].item(),
+            log_reward=batch.log_reward[row].item(),
+        )
+        for number, decision in enumerate(episode.decisions)
+    ]
 
 
 def _behaviour(episode: Episode, thought_weight: float) -> Tensor:

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,13 +13,14 @@ from torch.optim import AdamW
 
 from gflowvlm.config.training import TrainerConfig
 from gflowvlm.errors import UserError
-from gflowvlm.objectives.work import Work, total
+from gflowvlm.objectives.work import Sample, Work, total
 from gflowvlm.policy.base import Policy
 from gflowvlm.processes import ALONE, Processes
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.gradient import accumulate
 from gflowvlm.trainer.optimizer import rate, set_rate
 from gflowvlm.trainer.progress import ProgressDisplay
+from gflowvlm.trainer.samples import SampleLog, sample_table
 from gflowvlm.trainer.signals import stop_on_signal
 from gflowvlm.trainer.tracking import Tracker
 
@@ -56,6 +57,7 @@ class Trainer:
     state: dict[str, Any]  # plain values stored with every checkpoint
     look: Callable[[int], dict[str, float]] | None = None  # evaluation during training
     look_every: int = 0
+    settings: Mapping[str, Any] | None = None  # of the whole run, for trackers to show
     processes: Processes = ALONE
 
     def resume(self, folder: Path) -> int:
@@ -67,31 +69,32 @@ class Trainer:
     def run(self, *, done: int = 0) -> bool:
         """Train to the last update; True if it was reached, False if a signal asked to stop."""
         self.processes.copy_from_main(self._parameters())
-        last, main = self.config.max_updates, self.processes.main
-        with stop_on_signal() as request, ExitStack() as stack:
-            tracker = display = None
-            if main:
-                tracker = stack.enter_context(Tracker(self.run_dir, resumed_step=done))
-                display = stack.enter_context(ProgressDisplay(last, done=done))
+        last = self.config.max_updates
+        with stop_on_signal() as request, self._journal(done) as journal:
             for update in range(done, last):
-                metrics = self.update(update)
+                metrics, replies = self.update(update)
                 step = update + 1
-                if self.look is not None and self.look_every and step % self.look_every == 0:
+                if journal and replies and _due(update, self.config.samples_every):
+                    journal.show(step, replies)
+                if self.look is not None and _due(step, self.look_every):
                     metrics |= self.look(step)
-                if tracker and display and (step % self.config.log_every == 0 or step == last):
-                    tracker.log(step, metrics)
-                    display.advance(step, _shown(metrics))
+                if journal and (_due(step, self.config.log_every) or step == last):
+                    journal.log(step, metrics)
                 stop = any(self.processes.gather(request.stop_requested))
-                if main and (stop or step % self.config.checkpoint_every == 0 or step == last):
+                if journal and (stop or _due(step, self.config.checkpoint_every) or step == last):
                     self.save(step)
                 if stop and step < last:
-                    if display:
-                        display.say(f"stopped after update {step}; --resume goes on from there")
+                    if journal:
+                        line = f"stopped after update {step}; --resume goes on from there"
+                        journal.display.say(line)
                     return False
         return True
 
-    def update(self, update: int) -> dict[str, float]:
-        """One step of the optimiser; gives its metrics, the same on every process but for times."""
+    def update(self, update: int) -> tuple[dict[str, float], list[Sample]]:
+        """One step of the optimiser; gives its metrics and a few of its games' replies.
+
+        The metrics are the same on every process but for times; replies are of its own games.
+        """
         began = time.monotonic()
         work = self.method.prepare(update)
         prepared = time.monotonic()
@@ -117,7 +120,8 @@ class Trainer:
         self.optimizer.step()
         timing = {"seconds_prepare": prepared - began, "seconds_step": time.monotonic() - prepared}
         clipped = float(norm > self.config.max_grad_norm)
-        return {**metrics, **work.metrics, "gradient_norm": norm, "clipped": clipped, **timing}
+        step = {"gradient_norm": norm, "clipped": clipped, **timing}
+        return {**metrics, **work.metrics, **step}, work.samples
 
     def save(self, step: int) -> Path:
         """Write a checkpoint of the state after `step` updates; for the main process."""
@@ -130,11 +134,49 @@ class Trainer:
         checkpoint.prune(self.run_dir, keep=self.config.keep_checkpoints)
         return written
 
+    @contextmanager
+    def _journal(self, done: int) -> Iterator["_Journal | None"]:
+        """What the main process writes and shows; None on the others."""
+        if not self.processes.main:
+            yield None
+            return
+        with (
+            Tracker(
+                self.run_dir,
+                resumed_step=done,
+                trackers=self.config.trackers,
+                settings=self.settings,
+            ) as tracker,
+            closing(SampleLog(self.run_dir, resumed_step=done)) as samples,
+            ProgressDisplay(self.config.max_updates, done=done) as display,
+        ):
+            yield _Journal(tracker=tracker, samples=samples, display=display)
+
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
 
-def _shown(metrics: dict[str, float]) -> dict[str, float]:
-    """What a line of progress says."""
-    usual = {name: metrics[name] for name in SHOWN if name in metrics}
-    return usual | {name: metrics[name] for name in SHOWN_IF_ANY if metrics.get(name)}
+@dataclass(frozen=True, kw_only=True)
+class _Journal:
+    """Where a run's numbers and replies go."""
+
+    tracker: Tracker
+    samples: SampleLog
+    display: ProgressDisplay
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Keep the metrics of an update and show some of them."""
+        self.tracker.log(step, metrics)
+        usual = {name: metrics[name] for name in SHOWN if name in metrics}
+        rare = {name: metrics[name] for name in SHOWN_IF_ANY if metrics.get(name)}
+        self.display.advance(step, usual | rare)
+
+    def show(self, step: int, replies: list[Sample]) -> None:
+        """Keep some replies and show them."""
+        self.samples.write(step, replies)
+        self.display.show(sample_table(step, replies))
+
+
+def _due(count: int, every: int) -> bool:
+    """Whether something that happens every so often happens now; never where `every` is 0."""
+    return every > 0 and count % every == 0
