@@ -51,20 +51,18 @@ def joined(device: str) -> Iterator[tuple[Processes, torch.device]]:
         PartialState._reset_state()
 
 
-def device_alone(device: str) -> torch.device:
-    """The device of a command that runs on a single process.
+def one_process(device: str) -> torch.device:
+    """The device of a verb that is not shared.
 
     Raises:
-        UserError: it was launched on several, or there is no such device.
+        UserError: a launcher started several processes.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count > 1:
-        raise UserError(
-            f"found {count} processes, expected 1 for this command: start it without torchrun or "
-            "accelerate launch"
-        )
-    with joined(device) as (_, found):
-        return found
+    with joined(device) as (processes, found):
+        if processes.count > 1:
+            raise UserError(
+                f"found {processes.count} processes, expected 1: start this without a launcher"
+            )
+    return found
 
 
 def require_whole_shares(processes: Processes, groups_per_update: int) -> None:

@@ -6,7 +6,7 @@ from gflowvlm.config.load import load
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.errors import UserError
 from gflowvlm.launch.parts import build_policy
-from gflowvlm.launch.processes import device_alone
+from gflowvlm.launch.processes import one_process
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.loop import POLICY_FOLDER
@@ -36,10 +36,13 @@ def open_run(folder: Path) -> tuple[RunConfig, Path]:
 
 
 def open_policy(target: Path, *, seed: int) -> tuple[RunConfig, VLMPolicy]:
-    """The policy of a run, or the one that a recipe starts from; `seed` replaces the run's."""
+    """The policy of a run, or the one that a recipe starts from; `seed` replaces the run's.
+
+    For verbs that one process does by itself.
+    """
     config, newest = open_run(target) if target.is_dir() else (load(target), None)
     config = config.model_copy(update={"seed": seed})
-    policy = build_policy(config, device_alone(config.policy.device))
+    policy = build_policy(config, one_process(config.policy.device))
     if newest is not None:
         policy.load(newest / POLICY_FOLDER)
     return config, policy

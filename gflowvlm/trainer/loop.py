@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,15 +41,6 @@ class Method(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Output:
-    """Where a run's main process writes."""
-
-    tracker: Tracker
-    samples: SampleLog
-    display: ProgressDisplay
-
-
 @dataclass(kw_only=True)
 class Trainer:
     """Runs the updates of one method on one policy and keeps them on disk.
@@ -78,50 +69,31 @@ class Trainer:
     def run(self, *, done: int = 0) -> bool:
         """Train to the last update; True if it was reached, False if a signal asked to stop."""
         self.processes.copy_from_main(self._parameters())
-        last, main = self.config.max_updates, self.processes.main
-        with stop_on_signal() as request, ExitStack() as stack:
-            output = stack.enter_context(self._output(done)) if main else None
+        last = self.config.max_updates
+        with stop_on_signal() as request, self._journal(done) as journal:
             for update in range(done, last):
                 metrics, replies = self.update(update)
                 step = update + 1
-                if output and replies and _due(update, self.config.samples_every):
-                    output.samples.write(step, replies)
-                    output.display.show(sample_table(step, replies))
+                if journal and replies and _due(update, self.config.samples_every):
+                    journal.show(step, replies)
                 if self.look is not None and _due(step, self.look_every):
                     metrics |= self.look(step)
-                if output and (step % self.config.log_every == 0 or step == last):
-                    output.tracker.log(step, metrics)
-                    output.display.advance(step, _shown(metrics))
+                if journal and (_due(step, self.config.log_every) or step == last):
+                    journal.log(step, metrics)
                 stop = any(self.processes.gather(request.stop_requested))
-                if main and (stop or step % self.config.checkpoint_every == 0 or step == last):
+                if journal and (stop or _due(step, self.config.checkpoint_every) or step == last):
                     self.save(step)
                 if stop and step < last:
-                    if output:
-                        output.display.say(
-                            f"stopped after update {step}; --resume goes on from there"
-                        )
+                    if journal:
+                        line = f"stopped after update {step}; --resume goes on from there"
+                        journal.display.say(line)
                     return False
         return True
 
-    @contextmanager
-    def _output(self, done: int) -> Iterator["_Output"]:
-        """What the main process alone writes and shows."""
-        with (
-            Tracker(
-                self.run_dir,
-                resumed_step=done,
-                trackers=self.config.trackers,
-                settings=self.settings,
-            ) as tracker,
-            closing(SampleLog(self.run_dir, resumed_step=done)) as samples,
-            ProgressDisplay(self.config.max_updates, done=done) as display,
-        ):
-            yield _Output(tracker, samples, display)
-
     def update(self, update: int) -> tuple[dict[str, float], list[Sample]]:
-        """One step of the optimiser; gives its metrics and a few of this process's replies.
+        """One step of the optimiser; gives its metrics and a few of its games' replies.
 
-        Metrics are the same on every process but for times.
+        The metrics are the same on every process but for times; replies are of its own games.
         """
         began = time.monotonic()
         work = self.method.prepare(update)
@@ -162,16 +134,49 @@ class Trainer:
         checkpoint.prune(self.run_dir, keep=self.config.keep_checkpoints)
         return written
 
+    @contextmanager
+    def _journal(self, done: int) -> Iterator["_Journal | None"]:
+        """What the main process writes and shows; None on the others."""
+        if not self.processes.main:
+            yield None
+            return
+        with (
+            Tracker(
+                self.run_dir,
+                resumed_step=done,
+                trackers=self.config.trackers,
+                settings=self.settings,
+            ) as tracker,
+            closing(SampleLog(self.run_dir, resumed_step=done)) as samples,
+            ProgressDisplay(self.config.max_updates, done=done) as display,
+        ):
+            yield _Journal(tracker=tracker, samples=samples, display=display)
+
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Journal:
+    """Where a run's numbers and replies go."""
+
+    tracker: Tracker
+    samples: SampleLog
+    display: ProgressDisplay
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Keep the metrics of an update and show some of them."""
+        self.tracker.log(step, metrics)
+        usual = {name: metrics[name] for name in SHOWN if name in metrics}
+        rare = {name: metrics[name] for name in SHOWN_IF_ANY if metrics.get(name)}
+        self.display.advance(step, usual | rare)
+
+    def show(self, step: int, replies: list[Sample]) -> None:
+        """Keep some replies and show them."""
+        self.samples.write(step, replies)
+        self.display.show(sample_table(step, replies))
 
 
 def _due(count: int, every: int) -> bool:
     """Whether something that happens every so often happens now; never where `every` is 0."""
     return every > 0 and count % every == 0
-
-
-def _shown(metrics: dict[str, float]) -> dict[str, float]:
-    """What a line of progress says."""
-    usual = {name: metrics[name] for name in SHOWN if name in metrics}
-    return usual | {name: metrics[name] for name in SHOWN_IF_ANY if metrics.get(name)}

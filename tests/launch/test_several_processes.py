@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,10 @@ ROOT = Path(__file__).parents[2]
 RECIPE = str(ROOT / "configs/number_line/subtb.yaml")
 SMALL = [
     "name=run",
+    "policy.start=null",
+    "policy.actions=constrained",
+    "policy.temperature=1.5",
+    "alpha=0.5",  # at 1 there is nothing to learn while all games end alike
     "environment.kwargs={high: 2, limit: 3}",
     "trainer.groups_per_update=2",
     "trainer.group_size=3",
@@ -33,7 +38,8 @@ SMALL = [
     "evaluation.samples_per_start=1",
     "evaluation.at_start=false",
 ]
-SUPERVISED = ["objective={type: sft, episodes: 6}", "policy.start=null"]
+LONGEST = 900  # seconds; a launch takes ten on an idle machine
+SUPERVISED = ["objective={type: sft, episodes: 6}"]
 
 Launch = Callable[..., int]
 
@@ -42,19 +48,27 @@ def arguments(output: Path, *more: str) -> list[str]:
     return ["train", RECIPE, f"output={output}", *SMALL, *more]
 
 
-def torchrun(output: Path, *more: str) -> "subprocess.Popen[str]":
+@contextmanager
+def torchrun(output: Path, *more: str) -> "Iterator[subprocess.Popen[str]]":
+    """Two processes of the command; whatever the test finds, none of them outlives it."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*launcher, "-m", "gflowvlm", *arguments(output, *more)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    try:
+        yield process
+    finally:
+        process.terminate()  # a launcher ends its own
+        process.communicate(timeout=60)
 
 
 def require_equal_runs(one: Path, two: Path) -> None:
     """Metrics but for times, the figures of the evaluation, adapter and heads."""
+    assert all(line["gradient_norm"] > 0.01 for line in read_metrics(one))
     for alone, together in zip(read_metrics(one), read_metrics(two), strict=True):
         assert alone.keys() == together.keys()
         for name in alone.keys() - {"seconds_prepare", "seconds_step"}:
@@ -74,9 +88,9 @@ def test_torchrun_trains_as_one_process_does_and_one_resumes_what_two_began(tmp_
     alone, together = tmp_path / "alone", tmp_path / "together"
     assert main(arguments(alone, "trainer.max_updates=2")) == 0
     # Passes of two rows cut through the groups of three, which must not be seen in any number.
-    process = torchrun(together, "trainer.max_updates=1", "trainer.rows_per_pass=2")
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
+    with torchrun(together, "trainer.max_updates=1", "trainer.rows_per_pass=2") as launcher:
+        said, _ = launcher.communicate(timeout=LONGEST)
+    assert launcher.returncode == 0, said
     assert said.count("run: ") == 1
     assert main(arguments(together, "trainer.max_updates=2", "--resume")) == 0
     require_equal_runs(alone / "run", together / "run")
@@ -104,10 +118,10 @@ def test_groups_that_cannot_be_dealt_are_refused_once(
 
 def second_of(launcher: "subprocess.Popen[str]", run: Path, updates: int) -> psutil.Process:
     """The process of rank 1, once the run has logged so many updates."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + LONGEST
     while len(read_metrics(run)) < updates:
         assert launcher.poll() is None, launcher.communicate()
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, "no update is logged"
         time.sleep(0.1)
     children = psutil.Process(launcher.pid).children()
     return next(child for child in children if child.environ().get("RANK") == "1")
@@ -115,17 +129,17 @@ def second_of(launcher: "subprocess.Popen[str]", run: Path, updates: int) -> psu
 
 def test_a_signal_to_one_stops_both_and_the_death_of_one_ends_both(tmp_path: Path) -> None:
     run, endless = tmp_path / "run", "trainer.max_updates=5000"
-    launcher = torchrun(tmp_path, endless)
-    second_of(launcher, run, 1).send_signal(signal.SIGTERM)
-    said, _ = launcher.communicate(timeout=120)
+    with torchrun(tmp_path, endless) as launcher:
+        second_of(launcher, run, 1).send_signal(signal.SIGTERM)
+        said, _ = launcher.communicate(timeout=LONGEST)
     assert launcher.returncode == 0, said
     assert said.count("--resume goes on from there") == 1
     stopped = len(read_metrics(run))
     assert complete(run)[-1].name == f"step_{stopped:06d}"
 
-    launcher = torchrun(tmp_path, endless, "--resume")
-    second_of(launcher, run, stopped + 1).kill()
-    said, _ = launcher.communicate(timeout=120)
+    with torchrun(tmp_path, endless, "--resume") as launcher:
+        second_of(launcher, run, stopped + 1).kill()
+        said, _ = launcher.communicate(timeout=LONGEST)
     assert launcher.returncode != 0
     assert "process 0 of 2 lost another one" in said
     assert complete(run)
