@@ -54,7 +54,7 @@ def torchrun(output: Path, *more: str) -> "Iterator[subprocess.Popen[str]]":
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     process = subprocess.Popen(
         [*launcher, "-m", "gflowvlm", *arguments(output, *more)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
