@@ -61,6 +61,16 @@ def test_a_free_reply_is_weighed_against_the_other_legal_actions(
     assert found.log_softmax(-1).tolist() == pytest.approx(anew.log_softmax(-1).tolist(), abs=1e-4)
     assert len({round(value, 2) for value in found.tolist()}) == 3  # flat values would hide errors
     assert found.exp().sum() < 1
+    if taken in WORDS:  # its own log-prob: that of the sampled tokens from the word's on
+        with torch.no_grad():
+            scores = policy.score([row])
+        tokens = scores.token_log_prob[scores.token_decision == 1]
+        ids = row.input_ids[row.state_at[1] + 1 :][: len(tokens)]
+        word = texts[1].index(f'"{taken}"')
+        before = sum(
+            len(policy.rules.vocabulary.decode(ids[: n + 1])) <= word for n in range(len(ids))
+        )
+        assert found[1].item() == pytest.approx(tokens[before:].sum().item(), abs=1e-4)
 
 
 def test_a_constrained_reply_has_all_its_probability_on_the_legal_actions(
