@@ -1,13 +1,14 @@
 """GFlowNet training: play groups of episodes, score them, judge their balance."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from gflowvlm.batch import Row, StepScores
-from gflowvlm.config.training import Schedule
+from gflowvlm.batch import Row, StepScores, TrajectoryBatch
+from gflowvlm.config.schedule import Schedule
 from gflowvlm.episode import Episode, Segment
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation import metrics
@@ -16,13 +17,18 @@ from gflowvlm.objectives.base import Objective, ObjectiveOutput
 from gflowvlm.objectives.work import Work
 from gflowvlm.policy.base import Policy
 from gflowvlm.rollouts.arrange import arrange, weighted_log_prob
-from gflowvlm.rollouts.collect import Collector, plan_groups
+from gflowvlm.rollouts.collect import Collector, Played, plan_groups
+from gflowvlm.rollouts.replay import Trajectory
 from gflowvlm.rollouts.reward import LogReward, RewardMap
+from gflowvlm.trainer.offpolicy import OffPolicy
 
 
 @dataclass(kw_only=True)
 class BalanceTraining:
-    """On-policy episodes under the target `R^beta * p_ref^alpha`."""
+    """Episodes under the target `R^beta * p_ref^alpha`: the policy's own, and those that join them.
+
+    `log_pf` of every episode is scored by the policy as it is, whoever sampled it.
+    """
 
     policy: Policy
     collector: Collector
@@ -34,11 +40,54 @@ class BalanceTraining:
     groups_per_update: int
     group_size: int
     rows_per_pass: int
-    exploration_temperature: float
+    exploration_temperature: Schedule
+    off_policy: OffPolicy
     rescore_tolerance: float  # nats a token; more between sampling and scoring stops the run
 
     def prepare(self, update: int) -> Work:
         """Play the update's episodes; `update` counts from 0 and decides all seeds."""
+        temperature, beta = self.exploration_temperature.at(update), self.beta.at(update)
+        played = self._play(update, temperature)
+        whole = [p for p in played if p.episode.ending != "truncated"]
+        if not whole:
+            raise UserError(
+                f"update {update + 1}: the context was full before any episode ended; expected "
+                "room for a whole one: shorten the task's limit or policy.max_reply_tokens"
+            )
+        fresh = self._judged([*whole, *self.off_policy.teach(self.policy, whole)])
+        own, taught = fresh[: len(whole)], fresh[len(whole) :]
+        if update == 0:
+            self._initialise_flow(own, beta)
+        replayed = self.off_policy.recall(
+            update,
+            own,
+            group_size=self.group_size,
+            couples_rows=self.objective.couples_rows,
+        )
+        batch = [*fresh, *replayed]
+        return Work(
+            rows=[t.row for t in batch],
+            loss=_Judge(self, batch, len(own), temperature, beta),
+            couples_rows=self.objective.couples_rows,
+            share=lambda part: (part.stop - part.start) / len(batch),
+            metrics={
+                **_outcomes([t.episode for t in own], [t.reward for t in own]),
+                **self.off_policy.metrics(len(own), taught, replayed),
+                "cut": float(len(played) - len(whole)),
+                "beta": beta,
+                "exploration_temperature": temperature,
+            },
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write what is remembered between updates: the replay, if there is one."""
+        self.off_policy.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        self.off_policy.load(folder)
+
+    def _play(self, update: int, temperature: float) -> list[Played]:
         plans = plan_groups(
             self.collector.run_seed,
             "train",
@@ -46,56 +95,42 @@ class BalanceTraining:
             groups=self.groups_per_update,
             group_size=self.group_size,
         )
-        played = self.collector.collect(
-            self.policy, plans, exploration_temperature=self.exploration_temperature
-        )
-        whole = [p for p in played if p.episode.ending != "truncated"]
-        if not whole:
-            raise UserError(
-                f"update {update + 1}: the context was full before any episode ended; expected "
-                "room for a whole one: shorten the task's limit or policy.max_reply_tokens"
-            )
-        episodes, rows = [p.episode for p in whole], [p.row for p in whole]
-        rewards = [self.reward(episode) for episode in episodes]
-        beta = self.beta.at(update)
-        log_ref = self._reference(rows)
-        if update == 0:
-            # log_pf equals log_ref where training begins at the reference: a_T is beta log R then.
-            self._initialise_flow(episodes, rewards, log_ref, beta)
-        judge = _Judge(self, episodes, rewards, log_ref, beta)
-        return Work(
-            rows=rows,
-            loss=judge,
-            couples_rows=self.objective.couples_rows,
-            share=lambda part: (part.stop - part.start) / len(rows),
-            metrics={**_outcomes(episodes, rewards), "cut": float(len(played) - len(whole))},
-        )
+        return self.collector.collect(self.policy, plans, exploration_temperature=temperature)
 
-    def _reference(self, rows: Sequence[Row]) -> list[Tensor]:
-        """Per row, [T] log-prob of its decisions under the frozen reference."""
-        if self.alpha == 0:
-            return [torch.zeros(row.num_decisions) for row in rows]
+    def _judged(self, played: Sequence[Played]) -> list[Trajectory]:
+        """Episodes with their log R and log p_ref, neither of which changes from now on."""
+        log_ref = self._log_prob(self.policy.score_reference, played) if self.alpha else None
+        return [
+            Trajectory(
+                episode=p.episode,
+                row=p.row,
+                reward=self.reward(p.episode),
+                log_ref=log_ref[i] if log_ref else torch.zeros(p.row.num_decisions),
+            )
+            for i, p in enumerate(played)
+        ]
+
+    @torch.no_grad()
+    def _log_prob(
+        self,
+        score: Callable[[Sequence[Row]], StepScores],
+        episodes: Sequence[Played | Trajectory],
+    ) -> list[Tensor]:
+        """Per episode, [T] log-prob of its decisions."""
         parts: list[Tensor] = []
-        for first in range(0, len(rows), self.rows_per_pass):
-            chunk = rows[first : first + self.rows_per_pass]
-            scores = self.policy.score_reference(chunk)
-            log_ref = weighted_log_prob(scores, self.thought_weight)
-            parts += log_ref.split([row.num_decisions for row in chunk])
+        for first in range(0, len(episodes), self.rows_per_pass):
+            chunk = [each.row for each in episodes[first : first + self.rows_per_pass]]
+            log_prob = weighted_log_prob(score(chunk), self.thought_weight)
+            parts += log_prob.cpu().split([row.num_decisions for row in chunk])
         return parts
 
-    def _initialise_flow(
-        self,
-        episodes: Sequence[Episode],
-        rewards: Sequence[LogReward],
-        log_ref: Sequence[Tensor],
-        beta: float,
-    ) -> None:
-        log_pf = [_behaviour(episode, self.thought_weight) for episode in episodes]
+    def _initialise_flow(self, own: Sequence[Trajectory], beta: float) -> None:
+        """Let log F begin at the mean log Z that the first own episodes imply."""
         batch = arrange(
-            episodes,
-            rewards,
-            log_pf=torch.cat(log_pf),
-            log_ref=torch.cat([part.cpu() for part in log_ref]),
+            [t.episode for t in own],
+            [t.reward for t in own],
+            log_pf=torch.cat(self._log_prob(self.policy.score, own)),
+            log_ref=torch.cat([t.log_ref for t in own]),
             flow=None,
             alpha=self.alpha,
             beta=beta,
@@ -108,66 +143,64 @@ class _Judge:
     """The loss of a slice of one update's episodes."""
 
     method: BalanceTraining
-    episodes: Sequence[Episode]
-    rewards: Sequence[LogReward]
-    log_ref: Sequence[Tensor]
+    trajectories: Sequence[Trajectory]
+    own: int  # so many at the front are freshly played by the policy
+    temperature: float  # that they were explored with
     beta: float
 
     def __call__(self, scores: StepScores, part: slice) -> ObjectiveOutput:
-        method = self.method
-        gap = self._rescore_gap(scores, part)
+        method, trajectories = self.method, self.trajectories[part]
+        log_ref = torch.cat([t.log_ref for t in trajectories])
         batch = arrange(
-            self.episodes[part],
-            self.rewards[part],
+            [t.episode for t in trajectories],
+            [t.reward for t in trajectories],
             log_pf=weighted_log_prob(scores, method.thought_weight),
-            log_ref=torch.cat(list(self.log_ref[part])).to(scores.action_log_prob.device),
+            log_ref=log_ref.to(scores.action_log_prob.device),
             flow=scores.flow if method.objective.needs_flow else None,
             alpha=method.alpha,
             beta=self.beta,
         )
         output = method.objective(batch)
-        moved = torch.where(batch.valid, batch.log_pf - batch.log_ref, 0.0).sum(1).mean()
-        extra = {
-            "rescore_gap": gap,
-            "kl_to_reference": moved.item(),
-            "entropy": scores.entropy.mean().item(),
-        }
+        own = trajectories[: max(0, self.own - part.start)]
+        extra = self._own_law([t.episode for t in own], scores, batch) if own else {}
         return ObjectiveOutput(loss=output.loss, metrics={**output.metrics, **extra})
 
-    def _rescore_gap(self, scores: StepScores, part: slice) -> float:
-        """Largest difference of a token's log-prob between sampling and scoring, nats."""
-        sampled = [
-            log_prob
-            for episode in self.episodes[part]
-            for decision in episode.decisions
-            for log_prob, segment in zip(
-                decision.reply.log_probs, decision.reply.segment, strict=True
-            )
-            if segment is not Segment.CONTEXT
-        ]
-        if self.method.exploration_temperature != 1.0:
-            return 0.0  # sampled under another law on purpose
-        now = scores.token_log_prob.detach()
-        gap = (now - torch.tensor(sampled, dtype=now.dtype, device=now.device)).abs().max().item()
+    def _own_law(
+        self, own: Sequence[Episode], scores: StepScores, batch: TrajectoryBatch
+    ) -> dict[str, float]:
+        """What the policy's own episodes, the first of the batch, say of its law.
+
+        Explored ones say only how far they strayed: `behaviour_kl`, nats an episode.
+        """
+        sampled = torch.tensor(_sampled_log_probs(own), dtype=scores.token_log_prob.dtype)
+        now = scores.token_log_prob.detach()[: len(sampled)].cpu()
+        if self.temperature != 1.0:
+            return {"behaviour_kl": (sampled - now).sum().item() / len(own)}
+        gap = (sampled - now).abs().max().item()
         if gap > self.method.rescore_tolerance:
             raise UserError(
                 f"found sampled and re-scored log-probs {gap:.3g} nats apart, expected at most "
                 f"{self.method.rescore_tolerance:g}: this model's cache and its one-pass scores "
                 "disagree, try policy.attention: eager or policy.dtype: float32"
             )
-        return gap
+        ratio = torch.where(batch.valid, batch.log_pf - batch.log_ref, 0.0).sum(1)
+        decisions = sum(len(episode.decisions) for episode in own)
+        return {
+            "rescore_gap": gap,
+            "kl_to_reference": ratio[: len(own)].mean().item(),
+            "entropy": scores.entropy[:decisions].mean().item(),
+        }
 
 
-def _behaviour(episode: Episode, thought_weight: float) -> Tensor:
-    """[T] log-prob of each decision as it was sampled."""
-    totals = []
-    for decision in episode.decisions:
-        reply = decision.reply
-        weights = {Segment.THOUGHT: thought_weight, Segment.ACTION: 1.0, Segment.CONTEXT: 0.0}
-        totals.append(
-            sum(weights[s] * p for s, p in zip(reply.segment, reply.log_probs, strict=True))
-        )
-    return torch.tensor(totals, dtype=torch.float64)
+def _sampled_log_probs(episodes: Sequence[Episode]) -> list[float]:
+    """Of each sampled token, as it was sampled, nats."""
+    return [
+        log_prob
+        for episode in episodes
+        for decision in episode.decisions
+        for log_prob, segment in zip(decision.reply.log_probs, decision.reply.segment, strict=True)
+        if segment is not Segment.CONTEXT
+    ]
 
 
 def _outcomes(episodes: Sequence[Episode], rewards: Sequence[LogReward]) -> dict[str, float]:

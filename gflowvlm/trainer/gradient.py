@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from gflowvlm.batch import StepScores, concatenate
 from gflowvlm.objectives.work import Work
@@ -23,13 +22,16 @@ def accumulate(policy: Policy, work: Work, rows_per_pass: int) -> dict[str, floa
     if work.couples_rows and len(passes) > 1:
         return _two_passes(policy, work, passes)
     totals: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for part in passes:
         output = work.loss(policy.score(work.rows[part]), part)
         share = work.share(part)
         (output.loss * share).backward()
         for name, value in {"loss": output.loss.item(), **output.metrics}.items():
             totals[name] = totals.get(name, 0.0) + share * value
-    return totals
+            weights[name] = weights.get(name, 0.0) + share
+    # A metric that only some passes know of is a mean over these.
+    return {name: total / weights[name] for name, total in totals.items()}
 
 
 def _two_passes(policy: Policy, work: Work, passes: Sequence[slice]) -> dict[str, float]:
@@ -54,8 +56,10 @@ def _two_passes(policy: Policy, work: Work, passes: Sequence[slice]) -> dict[str
     }
     for index, part in enumerate(passes):
         scores = policy.score(work.rows[part])
-        outputs: list[Tensor] = [getattr(scores, name) for name in shares]
-        torch.autograd.backward(outputs, [share[index] for share in shares.values()])
+        handed = [(getattr(scores, name), share[index]) for name, share in shares.items()]
+        # A pass may hold scores that are constants, as thoughts are of a policy that has none.
+        handed = [(output, gradient) for output, gradient in handed if output.requires_grad]
+        torch.autograd.backward([output for output, _ in handed], [part for _, part in handed])
     return {"loss": output.loss.item(), **output.metrics}
 
 
