@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from datasets import disable_progress_bars
 from transformers.utils import logging as transformers_logging
 
-from gflowvlm.baselines.expert import ExpertPlayer, require_expert
+from gflowvlm.baselines.expert import ExpertPlayer
 from gflowvlm.baselines.sft import SupervisedTraining
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
@@ -15,9 +15,10 @@ from gflowvlm.errors import UserError
 from gflowvlm.launch.supervised import supervised_rows
 from gflowvlm.objectives.build import build_objective
 from gflowvlm.pocket.folder import find_adapter, find_model
+from gflowvlm.policy.base import Policy
 from gflowvlm.policy.vlm import PolicySettings, VLMPolicy
 from gflowvlm.rollouts.chance import require_no_chance
-from gflowvlm.rollouts.collect import Collector
+from gflowvlm.rollouts.collect import Collector, plan_groups
 from gflowvlm.rollouts.environments import make_environment
 from gflowvlm.rollouts.replay import Replay
 from gflowvlm.rollouts.reward import build_reward
@@ -89,16 +90,16 @@ def build_method(config: RunConfig, policy: VLMPolicy) -> Method:
         group_size=settings.group_size,
         rows_per_pass=settings.rows_per_pass,
         exploration_temperature=config.exploration.temperature,
-        off_policy=build_off_policy(config),
+        off_policy=build_off_policy(config, policy),
         rescore_tolerance=RESCORE_TOLERANCE[config.policy.dtype],
     )
 
 
-def build_off_policy(config: RunConfig) -> OffPolicy:
+def build_off_policy(config: RunConfig, policy: Policy) -> OffPolicy:
     """Where episodes come from that the policy does not sample by its own law.
 
     Raises:
-        UserError: the environment has chance in it, or no expert where one is asked for.
+        UserError: the environment has chance in it, or no expert whose words the policy could say.
     """
     environment = config.environment
     make = partial(make_environment, environment.id, environment.train_split, environment.kwargs)
@@ -119,7 +120,8 @@ def build_off_policy(config: RunConfig) -> OffPolicy:
             mistakes=config.expert.mistakes,
             max_reply_tokens=config.policy.max_reply_tokens,
         )
-        require_expert(expert.environment)
+        first = plan_groups(config.seed, "train", first_group=0, groups=1, group_size=1)
+        expert.play(policy, first)  # a reply that is too long should fail here
     return OffPolicy(
         run_seed=config.seed,
         replay=replay,

@@ -172,8 +172,8 @@ def test_episodes_of_other_laws_do_not_move_the_law_that_is_reached(
     objective: Objective, tree: Tree, tmp_path: Path
 ) -> None:
     exact = solve(tree, alpha=1.0, beta=1.0)
-    hot = Schedule(start=3.0, end=1.5, over=120)
-    policy = train(tree, objective, tmp_path, others=off_policy, exploration=hot)
+    hot = Schedule(start=3.0, end=1.5, over=70)
+    policy = train(tree, objective, tmp_path, others=off_policy, exploration=hot, max_updates=70)
     assert tv(terminal_law(tree, policy.log_policy()), exact.law) < 0.05
     last = read_metrics(tmp_path)[-1]
     # 24 replayed and 12 taught beside the 48 played
