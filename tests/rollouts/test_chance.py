@@ -2,6 +2,7 @@ import re
 
 import gymnasium
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 from gflowvlm.errors import UserError
 from gflowvlm.rollouts.chance import require_no_chance
@@ -31,7 +32,7 @@ def test_a_game_that_tosses_a_coin_takes_no_episodes_of_another_policy() -> None
 
 
 def test_a_registration_is_believed() -> None:
-    spec = gymnasium.envs.registration.EnvSpec("Dice-v0", nondeterministic=True)
+    spec = EnvSpec("Dice-v0", nondeterministic=True)
     game = gymnasium.Env()
     game.spec = spec
     with pytest.raises(UserError, match=re.escape("Dice-v0: its registration says")):
