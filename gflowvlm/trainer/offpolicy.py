@@ -63,7 +63,7 @@ class OffPolicy:
         )
         for trajectory in own:
             self.replay.add(trajectory)
-        new = 1 + max(groups.values(), default=-1)
+        new = 1 + max(trajectory.episode.group for trajectory in own)
         regrouped = []
         for trajectory in drawn:
             group = groups.setdefault(trajectory.start, new)
