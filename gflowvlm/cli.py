@@ -71,6 +71,29 @@ def evaluate(options: argparse.Namespace) -> None:
     print(f"results: {result}")
 
 
+def play(options: argparse.Namespace) -> None:
+    """Watch a run's policy play, with its probabilities; on the terminal or as a GIF."""
+    target: Path = options.target
+    if not target.is_dir():
+        load(target)
+    from gflowvlm import launch
+
+    launch.play(
+        target,
+        episodes=options.episodes,
+        split=options.split,
+        seed=options.seed,
+        gif=options.gif,
+    )
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write a run's policy as a plain Hugging Face folder with a model card."""
+    from gflowvlm import launch
+
+    print(f"model: {launch.export(options.run, options.merged)}")
+
+
 def show_config(options: argparse.Namespace) -> None:
     """Print all settings of a recipe, checked and with defaults filled in."""
     print(dump_json(load(options.config, options.overrides)))
@@ -132,6 +155,8 @@ def _parser() -> _Parser:
     verbs = parser.add_subparsers(metavar="VERB", required=True, dest="verb_name")
     _add_train(_verb(verbs, "train", train))
     _add_evaluate(_verb(verbs, "evaluate", evaluate))
+    _add_play(_verb(verbs, "play", play))
+    _add_export(_verb(verbs, "export", export))
     _add_recipe(_verb(verbs, "config", show_config))
     pocket = verbs.add_parser("pocket", help="the model inside the package")
     pocket_verbs = pocket.add_subparsers(metavar="VERB", required=True, dest="pocket_verb")
@@ -173,12 +198,33 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--split", action="append", metavar="NAME", help="split to measure; may be repeated"
     )
     parser.add_argument("--episodes", type=_positive, metavar="N", help="games per split")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the games (0)")
+    parser.add_argument("--seed", type=_natural, default=0, help="seed of the games (0)")
     parser.add_argument(
         "--batch-size", type=_positive, default=32, metavar="N", help="games side by side (32)"
     )
     parser.add_argument(
         "--start", action="store_true", help="measure the policy that training started from"
+    )
+
+
+def _add_play(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", type=Path, metavar="TARGET", help="a run's folder or a recipe")
+    parser.add_argument("--episodes", type=_positive, default=3, metavar="N", help="games (3)")
+    parser.add_argument("--split", metavar="NAME", help="split of the starts (training's own)")
+    parser.add_argument("--seed", type=_natural, default=0, help="seed of the games (0)")
+    parser.add_argument(
+        "--gif", type=_gif, metavar="FILE", help="draw the games into an animated GIF as well"
+    )
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    parser.add_argument(
+        "--merged",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="new folder for the base with the run's adapter merged into it",
     )
 
 
@@ -192,3 +238,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found {text}, expected a whole number of at least 1")
     return int(text)
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number of at least 0")
+    return int(text)
+
+
+def _gif(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() != ".gif" or path.is_dir():
+        raise argparse.ArgumentTypeError(f"found {text}, expected a file name that ends in .gif")
+    return path

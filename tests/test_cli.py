@@ -33,6 +33,12 @@ class Launch(ModuleType):
     def evaluate(self, target: Path, **options: Any) -> Path:
         return self._note(target, options)
 
+    def play(self, target: Path, **options: Any) -> Path:
+        return self._note(target, options)
+
+    def export(self, run: Path, folder: Path) -> Path:
+        return self._note(run, {"folder": folder})
+
     def _note(self, what: Any, options: dict[str, Any]) -> Path:
         self.calls.append((what, options))
         if self.failure is not None:
@@ -95,6 +101,13 @@ def test_evaluate_leaves_open_what_the_recipe_decides(launch: Launch, recipe: Pa
     assert (options["splits"], options["episodes"], options["start"]) == (None, None, False)
 
 
+def test_play_and_export_hand_over_their_options(launch: Launch, recipe: Path) -> None:
+    assert cli.main(["play", str(recipe), "--seed", "3", "--gif", "a.gif"]) == 0
+    assert cli.main(["export", "runs/a", "--merged", "b"]) == 0
+    options = {"episodes": 3, "split": None, "seed": 3, "gif": Path("a.gif")}
+    assert launch.calls == [(recipe, options), (Path("runs/a"), {"folder": Path("b")})]
+
+
 WRONG: dict[str, list[str]] = {
     "unknown setting": ["config", "RECIPE", "trainer.max_updats=3"],
     "wrong type": ["config", "RECIPE", "trainer.max_updates=many"],
@@ -109,6 +122,9 @@ WRONG: dict[str, list[str]] = {
     "unknown option": ["train", "RECIPE", "--resme"],
     "superfluous argument": ["evaluate", "RECIPE", "seed=1"],
     "no games": ["evaluate", "RECIPE", "--episodes", "0"],
+    "negative seed": ["evaluate", "RECIPE", "--seed", "-1"],
+    "picture of another kind": ["play", "RECIPE", "--gif", "games.mp4"],
+    "export to nowhere": ["export", "FOLDER"],
 }
 
 

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from gflowvlm.config.section import Section
 
+TrackerName = Literal["tensorboard", "wandb", "trackio"]
+
 
 class TrainerConfig(Section):
     """One update is one step of the optimiser on freshly played groups of episodes."""
@@ -36,6 +38,10 @@ class TrainerConfig(Section):
     """Newest checkpoints kept on disk."""
     log_every: int = Field(default=1, ge=1)
     """Updates between lines of metrics."""
+    trackers: tuple[TrackerName, ...] = ("tensorboard",)
+    """Where metrics go besides metrics.jsonl, which is always written."""
+    samples_every: int = Field(default=10, ge=0)
+    """Updates between tables of a few games' replies, kept in samples.jsonl too; 0 for none."""
 
     @model_validator(mode="after")
     def _warmup_ends_within_the_run(self) -> "TrainerConfig":

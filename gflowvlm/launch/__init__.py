@@ -1,6 +1,8 @@
 """The verbs behind the command line: build the parts of a run and let them work."""
 
 from gflowvlm.launch.evaluate import evaluate
+from gflowvlm.launch.export import export
+from gflowvlm.launch.play import play
 from gflowvlm.launch.train import train
 
-__all__ = ["evaluate", "train"]
+__all__ = ["evaluate", "export", "play", "train"]

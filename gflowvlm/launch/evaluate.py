@@ -10,8 +10,8 @@ from gflowvlm.config.schema import RunConfig
 from gflowvlm.evaluation.measure import Measurement, measure
 from gflowvlm.evaluation.table import print_table, write_json
 from gflowvlm.launch.parts import build_collector, build_policy, one_process
+from gflowvlm.launch.runs import open_run
 from gflowvlm.policy.vlm import VLMPolicy
-from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.loop import POLICY_FOLDER
 
 EVALUATION_FILE = "evaluation.json"
@@ -33,9 +33,8 @@ def evaluate(
     """
     device = one_process().device
     is_run = target.is_dir()
-    config = load(target / "config.json" if is_run else target)
+    config, newest = open_run(target) if is_run else (load(target), None)
     config = config.model_copy(update={"seed": seed})
-    newest = checkpoint.require_complete(target) if is_run else None
     policy = build_policy(config, device)
     look = partial(
         measure_splits, policy, config, splits=splits, episodes=episodes, batch_size=batch_size

@@ -12,6 +12,7 @@ from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.loop import Trainer
 from gflowvlm.trainer.optimizer import build_optimizer
+from gflowvlm.trainer.tracking import require_trackers
 
 
 def train(config: RunConfig, *, resume: bool) -> Path:
@@ -20,6 +21,7 @@ def train(config: RunConfig, *, resume: bool) -> Path:
     Raises:
         UserError: anything about the configuration, the model or the run folder that cannot be.
     """
+    require_trackers(config.trainer.trackers)
     device = one_process().device
     newest = checkpoint.prepare_run(config.run_dir, resume=resume)
     policy = build_policy(config, device)
@@ -39,6 +41,7 @@ def train(config: RunConfig, *, resume: bool) -> Path:
         state={"objective": config.objective.type, "seed": config.seed},
         look=look_at(config, policy),
         look_every=config.evaluation.every,
+        settings=config.model_dump(mode="json"),
     )
     done = 0 if newest is None else trainer.resume(newest)
     figures = config.run_dir / EVALUATION_FILE

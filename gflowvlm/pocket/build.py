@@ -37,6 +37,7 @@ class Stage:
     turns_per_batch: int
     first_words: bool = False  # a batch of each of FIRST_WORDS in turn
     slips: float = 0.0  # share of thoughts that are given and wrong
+    misreads: float = 0.0  # share of turns with numbers that are given and wrong
     skills: Shares = field(default_factory=lambda: SKILLS)
 
 
@@ -46,7 +47,8 @@ STAGES = (
     Stage(0.8, (4, 12), 48),
     Stage(1.0, (6, 48), 48),
     Stage(4 / 3, (2, 16), 48, slips=0.3),  # the first revision
-    Stage(math.inf, (2, 16), 48, slips=0.1, skills=READING),
+    Stage(5 / 3, (2, 16), 48, slips=0.1, skills=READING),
+    Stage(math.inf, (2, 16), 48, slips=0.1, misreads=0.3, skills=READING),
 )
 SPREADING = (0.16, 0.6)  # shares of the steps between which pictures come to vary in full
 
@@ -70,7 +72,7 @@ class Recipe:
     seed: int = 0
     learning_rate: float = 2e-3
     warmup: int = 60
-    revisions: int = 2  # at full difficulty, each with a new optimiser
+    revisions: int = 3  # at full difficulty, each with a new optimiser
     revision_steps: int = 1000
     revision_learning_rate: float = 1e-3
     corpus_size: int = 4000  # conversations the tokenizer's merges are learned from
@@ -100,7 +102,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         rng = default_rng([self.recipe.seed, 1, step])
         share = step / self.recipe.steps
         stage = stage_at(share)
-        pen = Pen(rng, spread_at(share), stage.slips)
+        pen = Pen(rng, spread_at(share), stage.slips, stage.misreads)
         turns = int(rng.integers(stage.turns[0], stage.turns[1] + 1))
         rows = max(1, stage.turns_per_batch // turns)
         if stage.first_words:

@@ -26,6 +26,7 @@ class Pen:
     rng: Generator
     spread: float
     slips: float = 0.0  # share of thoughts that are given, wrong, and answered all the same
+    misreads: float = 0.0  # share of turns in which wrong numbers are given, and not learned
 
     def jitter(self, reach: float) -> float:
         """Uniform in -reach..reach at full spread, 0 at none."""

@@ -36,6 +36,15 @@ def _ranks(rng: Generator) -> tuple[str, ...]:
     return tuple(pictures.RANKS[i] for i in rng.integers(0, 13, int(rng.integers(1, 5))))
 
 
+def _misread(pen: Pen, numbers: tuple[int, ...]) -> tuple[int, ...]:
+    """`numbers`, or with chance `pen.misreads` some of them taken for another one shown or any."""
+    rng = pen.rng
+    if pen.misreads == 0 or rng.random() >= pen.misreads:
+        return numbers
+    others = (*numbers, number_of(rng), number_of(rng))
+    return tuple(others[i] for i in rng.integers(0, len(others), len(numbers)).tolist())
+
+
 def read_numbers(pen: Pen, turns: int) -> Conversation:
     """Read one or two labelled numbers, in reading order."""
     rng = pen.rng
@@ -47,8 +56,10 @@ def read_numbers(pen: Pen, turns: int) -> Conversation:
     for turn in range(turns):
         numbers = tuple(number_of(rng) for _ in labels)
         image = pictures.labelled_numbers(labels, numbers, pen)
-        reply = write_json(dict(zip(keys, map(str, numbers), strict=True)))
-        conversation.append(Turn(image, question if turn == 0 else "", reply, "read"))
+        said = _misread(pen, numbers)
+        reply = write_json(dict(zip(keys, map(str, said), strict=True)))
+        given = reply.removesuffix('"}') if said != numbers else ""
+        conversation.append(Turn(image, question if turn == 0 else "", reply, "read", given))
     return conversation
 
 
@@ -70,9 +81,11 @@ def compare(pen: Pen, turns: int) -> Conversation:
     for turn in range(turns):
         numbers = _pair(rng)
         image = pictures.labelled_numbers(labels, numbers, pen)
-        read = dict(zip(numbered, map(str, numbers), strict=True))
+        said = _misread(pen, numbers)
+        read = dict(zip(numbered, map(str, said), strict=True))
         thought = thoughts[0 if numbers[0] < numbers[1] else 1]
-        reply, given = thoughtful(pen, read, last_key, thought, answers)
+        misread = said != numbers
+        reply, given = thoughtful(pen, read, last_key, thought, answers, misread=misread)
         asked = question if turn == 0 else ""
         conversation.append(Turn(image, asked, reply, "compare", given))
     return conversation

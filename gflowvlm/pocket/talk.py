@@ -66,7 +66,13 @@ def free_choice(rng: Generator) -> tuple[str, ...]:
 
 
 def thoughtful(
-    pen: Pen, before: Mapping[str, str], last_key: str, thought: str, answers: Mapping[str, str]
+    pen: Pen,
+    before: Mapping[str, str],
+    last_key: str,
+    thought: str,
+    answers: Mapping[str, str],
+    *,
+    misread: bool = False,
 ) -> tuple[str, str]:
     """A reply whose answer follows from its thought, and how it begins where that is given.
 
@@ -79,10 +85,11 @@ def thoughtful(
         last_key: that of the answer.
         thought: the right one.
         answers: each thought's answer.
+        misread: whether the fields before are wrong already, and so given as well.
     """
     slip = pen.slips > 0 and pen.rng.random() < pen.slips
     if slip:
         thought = pick(pen.rng, tuple(other for other in answers if other != thought))[0]
     begun = dict(before) | {"thoughts": thought}
-    given = write_json(begun).removesuffix('"}') if slip else ""
+    given = write_json(begun).removesuffix('"}') if slip or misread else ""
     return write_json(begun | {last_key: answers[thought]}), given

@@ -39,6 +39,7 @@ class ParsedReply:
     problem: ReplyProblem | None  # None exactly when action is not None
     action_start: int  # opening quote of the action key; len(text) where there is none
     field_spans: Mapping[str, tuple[int, int]]  # value of each field, quotes excluded
+    word_start: int | None  # where the value of the action key begins, its quote included
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ def parse_reply(text: str, legal_actions: Sequence[str]) -> ParsedReply:
         problem=problem,
         action_start=min(starts, default=len(text)),
         field_spans={key: _inner_span(member) for key, member in stated.items()},
+        word_start=said.value_span[0] if said else None,
     )
 
 

@@ -1,7 +1,7 @@
 """GFlowNet training: play groups of episodes, score them, judge their balance."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -14,13 +14,15 @@ from gflowvlm.errors import UserError
 from gflowvlm.evaluation import metrics
 from gflowvlm.objectives.balance import terminal_balance
 from gflowvlm.objectives.base import Objective, ObjectiveOutput
-from gflowvlm.objectives.work import Work
+from gflowvlm.objectives.work import Sample, Work
 from gflowvlm.policy.base import Policy
 from gflowvlm.rollouts.arrange import arrange, weighted_log_prob
 from gflowvlm.rollouts.collect import Collector, Played, plan_groups
 from gflowvlm.rollouts.replay import Trajectory
 from gflowvlm.rollouts.reward import LogReward, RewardMap
 from gflowvlm.trainer.offpolicy import OffPolicy
+
+SAMPLED_EPISODES = 2  # of an update, whose replies are kept for people to read
 
 
 @dataclass(kw_only=True)
@@ -65,9 +67,10 @@ class BalanceTraining:
             couples_rows=self.objective.couples_rows,
         )
         batch = [*fresh, *replayed]
+        judge = _Judge(self, batch, len(own), temperature, beta)
         return Work(
             rows=[t.row for t in batch],
-            loss=_Judge(self, batch, len(own), temperature, beta),
+            loss=judge,
             couples_rows=self.objective.couples_rows,
             share=lambda part: (part.stop - part.start) / len(batch),
             metrics={
@@ -77,6 +80,7 @@ class BalanceTraining:
                 "beta": beta,
                 "exploration_temperature": temperature,
             },
+            samples=judge.samples,
         )
 
     def save(self, folder: Path) -> None:
@@ -147,6 +151,7 @@ class _Judge:
     own: int  # so many at the front are freshly played by the policy
     temperature: float  # that they were explored with
     beta: float
+    samples: list[Sample] = field(default_factory=list)
 
     def __call__(self, scores: StepScores, part: slice) -> ObjectiveOutput:
         method, trajectories = self.method, self.trajectories[part]
@@ -161,6 +166,9 @@ class _Judge:
             beta=self.beta,
         )
         output = method.objective(batch)
+        for row, index in enumerate(range(self.own)[part][:SAMPLED_EPISODES]):
+            if index < SAMPLED_EPISODES:
+                self.samples.extend(_samples(trajectories[row].episode, batch, row))
         own = trajectories[: max(0, self.own - part.start)]
         extra = self._own_law([t.episode for t in own], scores, batch) if own else {}
         return ObjectiveOutput(loss=output.loss, metrics={**output.metrics, **extra})
@@ -190,6 +198,25 @@ class _Judge:
             "kl_to_reference": ratio[: len(own)].mean().item(),
             "entropy": scores.entropy[:decisions].mean().item(),
         }
+
+
+def _samples(episode: Episode, batch: TrajectoryBatch, row: int) -> list[Sample]:
+    """The replies of an episode, which is a row of the batch."""
+    return [
+        Sample(
+            episode=episode.index,
+            decision=number,
+            reply=decision.reply.text,
+            action=None
+            if decision.reply.action is None
+            else decision.observation.legal_actions[decision.reply.action],
+            reward=decision.reward,
+            log_pf=batch.log_pf[row, number].item(),
+            log_ref=batch.log_ref[row, number].item(),
+            log_reward=batch.log_reward[row].item(),
+        )
+        for number, decision in enumerate(episode.decisions)
+    ]
 
 
 def _sampled_log_probs(episodes: Sequence[Episode]) -> list[float]:

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,12 +13,13 @@ from torch.optim import AdamW
 
 from gflowvlm.config.training import TrainerConfig
 from gflowvlm.errors import UserError
-from gflowvlm.objectives.work import Work
+from gflowvlm.objectives.work import Sample, Work
 from gflowvlm.policy.base import Policy
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.gradient import accumulate
 from gflowvlm.trainer.optimizer import rate, set_rate
 from gflowvlm.trainer.progress import ProgressDisplay
+from gflowvlm.trainer.samples import SampleLog, sample_table
 from gflowvlm.trainer.signals import stop_on_signal
 from gflowvlm.trainer.tracking import Tracker
 
@@ -54,6 +56,7 @@ class Trainer:
     state: dict[str, Any]  # plain values stored with every checkpoint
     look: Callable[[int], dict[str, float]] | None = None  # evaluation during training
     look_every: int = 0
+    settings: Mapping[str, Any] | None = None  # of the whole run, for trackers to show
 
     def resume(self, folder: Path) -> int:
         """Read a checkpoint in place; gives the number of updates done."""
@@ -67,13 +70,22 @@ class Trainer:
         total = self.config.max_updates
         with (
             stop_on_signal() as request,
-            Tracker(self.run_dir, resumed_step=done) as tracker,
+            Tracker(
+                self.run_dir,
+                resumed_step=done,
+                trackers=self.config.trackers,
+                settings=self.settings,
+            ) as tracker,
+            closing(SampleLog(self.run_dir, resumed_step=done)) as samples,
             ProgressDisplay(total, done=done) as display,
         ):
             for update in range(done, total):
-                metrics = self.update(update)
+                metrics, replies = self.update(update)
                 step = update + 1
-                if self.look is not None and self.look_every and step % self.look_every == 0:
+                if replies and _due(update, self.config.samples_every):
+                    samples.write(step, replies)
+                    display.show(sample_table(step, replies))
+                if self.look is not None and _due(step, self.look_every):
                     metrics |= self.look(step)
                 if step % self.config.log_every == 0 or step == total:
                     tracker.log(step, metrics)
@@ -86,8 +98,8 @@ class Trainer:
                     return False
         return True
 
-    def update(self, update: int) -> dict[str, float]:
-        """One step of the optimiser; gives its metrics."""
+    def update(self, update: int) -> tuple[dict[str, float], list[Sample]]:
+        """One step of the optimiser; gives its metrics and a few of its games' replies."""
         began = time.monotonic()
         work = self.method.prepare(update)
         prepared = time.monotonic()
@@ -111,7 +123,8 @@ class Trainer:
         self.optimizer.step()
         timing = {"seconds_prepare": prepared - began, "seconds_step": time.monotonic() - prepared}
         clipped = float(norm > self.config.max_grad_norm)
-        return {**metrics, **work.metrics, "gradient_norm": norm, "clipped": clipped, **timing}
+        step = {"gradient_norm": norm, "clipped": clipped, **timing}
+        return {**metrics, **work.metrics, **step}, work.samples
 
     def save(self, step: int) -> Path:
         """Write a checkpoint of the state after `step` updates."""
@@ -124,3 +137,8 @@ class Trainer:
         written = checkpoint.save(self.run_dir, step, write, self.state)
         checkpoint.prune(self.run_dir, keep=self.config.keep_checkpoints)
         return written
+
+
+def _due(count: int, every: int) -> bool:
+    """Whether something that happens every so often happens now; never where `every` is 0."""
+    return every > 0 and count % every == 0

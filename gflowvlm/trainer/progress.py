@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
@@ -52,6 +52,11 @@ class ProgressDisplay:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
             print(text, file=self._stream, flush=True)
+
+    def show(self, what: RenderableType) -> None:
+        """Print something of rich's, a table for example, without tearing the bar."""
+        console = Console(file=self._stream) if self._bar is None else self._bar.console
+        console.print(what)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -1,0 +1,63 @@
+"""Watch a policy: a few games with its thoughts and how likely each legal action was."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from gflowvlm.launch.parts import build_collector, one_process
+from gflowvlm.launch.runs import open_policy
+from gflowvlm.policy.choices import action_log_probs
+from gflowvlm.policy.vlm import VLMPolicy
+from gflowvlm.prompting.reply import parse_reply
+from gflowvlm.report.gif import write_gif
+from gflowvlm.report.replay import Move, Replay, choices_of
+from gflowvlm.report.terminal import print_explanation, print_replay
+from gflowvlm.rollouts.collect import Played, plan_groups
+
+
+def play(
+    target: Path, *, episodes: int, split: str | None, seed: int, gif: Path | None
+) -> list[Replay]:
+    """Play with a run's policy, or with the one a recipe starts from, at the policy's temperature.
+
+    Args:
+        target: a run's folder or a recipe.
+        episodes: games, each from a start of its own.
+        split: of the starts; None for the one that training draws from.
+        seed: decides starts and replies.
+        gif: file to draw into as well, or None.
+    """
+    config, policy = open_policy(target, one_process().device, seed=seed)
+    split = split or config.environment.train_split
+    collector = build_collector(config, split, batch_size=episodes)
+    plans = plan_groups(seed, f"play/{split}", first_group=0, groups=episodes, group_size=1)
+    played = collector.collect(policy, plans)
+    collector.close()
+    console = Console()
+    replays = []
+    for number, game in enumerate(played, start=1):
+        title = f"{config.environment.id} {split}, game {number} of {episodes}"
+        replays.append(replay_of(policy, game, title))
+        print_replay(replays[-1], console)
+    print_explanation(console)
+    if gif is not None:
+        console.print(f"gif: {write_gif(replays, gif)}", markup=False, highlight=False)
+    return replays
+
+
+def replay_of(policy: VLMPolicy, game: Played, title: str) -> Replay:
+    """A played game with the policy's probabilities of each legal action."""
+    moves = [_move(policy, game, index) for index in range(len(game.episode.decisions))]
+    return Replay(episode=game.episode, moves=tuple(moves), title=title)
+
+
+def _move(policy: VLMPolicy, game: Played, index: int) -> Move:
+    decision = game.episode.decisions[index]
+    log_probs = action_log_probs(policy, game.row, index, decision)
+    normalised = [] if log_probs is None else log_probs.softmax(-1).tolist()
+    return Move(
+        decision=decision,
+        thought=parse_reply(decision.reply.text, decision.observation.legal_actions).thought,
+        choices=() if log_probs is None else choices_of(decision, normalised),
+        legal_share=None if log_probs is None else log_probs.exp().sum().item(),
+    )
