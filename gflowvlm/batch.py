@@ -24,7 +24,7 @@ class Row:
     state_at: tuple[
         int, ...
     ]  # [T+1]     position where h_t is read: last context token before reply t
-    vision: Mapping[str, Tensor]  #        the processor's vision tensors, opaque
+    vision: tuple[Mapping[str, Tensor], ...]  # the processor's tensors of each image, opaque
     allowed: Mapping[int, tuple[int, ...]]  # position -> ids a constrained step could choose from
     token_types: tuple[int, ...] | None = None  # [S]  the processor's mm_token_type_ids, if any
 

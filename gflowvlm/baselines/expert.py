@@ -10,10 +10,12 @@ from datasets import Dataset, Features, Image, List, Value
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from gflowvlm.episode import Observation
+from gflowvlm.episode import Episode, Reply
 from gflowvlm.errors import UserError
+from gflowvlm.policy.base import Policy
 from gflowvlm.prompting.messages import turns_of
 from gflowvlm.prompting.reply import format_reply
+from gflowvlm.rollouts.collect import Game, Plan, Played
 from gflowvlm.rollouts.environments import facts_of, observe
 from gflowvlm_envs.contract import Expert
 
@@ -62,30 +64,96 @@ def expert_games(
         UserError: the environment has no expert.
     """
     environment = make()
-    player = cast(Expert, environment.unwrapped)
-    if not hasattr(player, "expert"):
-        raise UserError(
-            f"{type(player).__name__} has no expert(), expected one for supervised fine-tuning: "
-            "add the method, or train from your own dataset"
-        )
-    for seed in seeds:
-        pixels, info = environment.reset(seed=seed)
-        shown: list[Observation] = []
-        replies: list[str] = []
-        ended = False
-        while not ended:
-            check(info)
-            shown.append(observe(pixels, info))
-            move = player.expert(mistakes)
-            action = shown[-1].legal_actions[move.action]
-            replies.append(format_reply(facts_of(info), move.thought, action))
-            pixels, _, terminated, truncated, info = environment.step(move.action)
-            ended = terminated or truncated
+    require_expert(environment)
+    for number, seed in enumerate(seeds):
+        game = _play(environment, Plan(index=number, group=number, seed=seed), mistakes, check)
+        shown = [decision.observation for decision in game.decisions]
         yield [
-            Exchange(image=o.image, text=turn.text, reply=reply)
-            for o, turn, reply in zip(shown, turns_of(shown), replies, strict=True)
+            Exchange(image=o.image, text=turn.text, reply=decision.reply.text)
+            for o, turn, decision in zip(shown, turns_of(shown), game.decisions, strict=True)
         ]
     environment.close()
+
+
+def require_expert(environment: gymnasium.Env[Any, Any]) -> Expert:
+    """The environment as its own expert.
+
+    Raises:
+        UserError: it has none.
+    """
+    player = environment.unwrapped
+    if not hasattr(player, "expert"):
+        raise UserError(
+            f"{type(player).__name__} has no expert(), expected one that plays for the policy to "
+            "learn from: add the method, train from your own dataset, or set expert.share to 0"
+        )
+    return cast(Expert, player)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertPlayer:
+    """Plays the starts of planned episodes in the policy's stead.
+
+    Its replies have no tokens and no log-probs of their own: nothing sampled them. The tokens that
+    the policy would have had to say stand in the row.
+    """
+
+    environment: gymnasium.Env[Any, Any]
+    environment_id: str
+    split: str
+    mistakes: float  # share of moves replaced by a wrong one
+    max_reply_tokens: int  # a policy cuts a longer reply off and could never say it
+
+    def play(self, policy: Policy, plans: Sequence[Plan]) -> list[Played]:
+        """One episode a plan, in their order; equal seeds give equal games.
+
+        Raises:
+            UserError: a reply is longer than the policy's may be.
+        """
+        return [self._played(policy, plan) for plan in plans]
+
+    def _played(self, policy: Policy, plan: Plan) -> Played:
+        game = _play(self.environment, plan, self.mistakes, lambda info: None)
+        episode: Episode = game.finished(self.split, self.environment_id)
+        row = policy.row_of_conversation(
+            [decision.observation for decision in episode.decisions],
+            [decision.reply.text for decision in episode.decisions],
+        )
+        longest = max(row.decision_of.count(number) for number in range(row.num_decisions))
+        if longest > self.max_reply_tokens:
+            raise UserError(
+                f"found an expert's reply of {longest} tokens, expected at most "
+                f"policy.max_reply_tokens = {self.max_reply_tokens}: raise it, or set "
+                "expert.share to 0"
+            )
+        return Played(episode=episode, row=row)
+
+
+def _play(
+    environment: gymnasium.Env[Any, Any],
+    plan: Plan,
+    mistakes: float,
+    check: Callable[[dict[str, Any]], None],
+) -> Game:
+    """The expert's game from the plan's start to its end."""
+    expert = require_expert(environment)
+    pixels, info = environment.reset(seed=plan.seed)
+    game = Game(plan, environment, observe(pixels, info), info)
+    while game.ending is None:
+        check(game.info)
+        move = expert.expert(mistakes)
+        facts, action = facts_of(game.info), game.observation.legal_actions[move.action]
+        game.play(
+            Reply(
+                text=format_reply(facts, move.thought, action),
+                token_ids=(),
+                segment=(),
+                log_probs=(),
+                fields=facts,
+                action=move.action,
+            )
+        )
+    return game
 
 
 def to_dataset(conversations: Iterable[tuple[str, Sequence[Exchange]]]) -> Dataset:

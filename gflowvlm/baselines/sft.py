@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -38,6 +39,12 @@ class SupervisedTraining:
             share=lambda part: sum(weights[part]) / total,
             metrics={"epoch": (update + 1) * self.rows_per_update / len(self.rows)},
         )
+
+    def save(self, folder: Path) -> None:
+        """Nothing is remembered: an update's batch is a function of its number."""
+
+    def load(self, folder: Path) -> None:
+        """See `save`."""
 
     def _indices(self, update: int) -> list[int]:
         first = update * self.rows_per_update

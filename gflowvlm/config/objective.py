@@ -39,6 +39,15 @@ class SubTrajectoryBalance(Section):
     """Whether flows are learned as what is to come, with the accrued log-reward added to them."""
 
 
+OFF_POLICY = (
+    TrajectoryBalance,
+    VarianceTrajectoryBalance,
+    DetailedBalance,
+    SubTrajectoryBalance,
+)
+"""Objectives whose residuals can all be zero where transitions are deterministic, so that episodes
+of any origin may enter without weights; every other one is kept to its own policy's."""
+
 ObjectiveConfig = Annotated[
     TrajectoryBalance | VarianceTrajectoryBalance | DetailedBalance | SubTrajectoryBalance,
     Field(discriminator="type"),

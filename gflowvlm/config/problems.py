@@ -39,7 +39,7 @@ def describe(error: ValidationError, document: Document, settings: list[Setting]
         for details in problems
         if details["type"] != "too_short" or details["loc"] not in [loc[:-1] for loc in places]
     ]
-    return "\n".join(lines)
+    return "\n".join(dict.fromkeys(lines))  # a bare number may be wrong as start and as end
 
 
 def _line(details: ErrorDetails, document: Document, settings: list[Setting]) -> str:

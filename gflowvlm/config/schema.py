@@ -2,28 +2,24 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gflowvlm.config.environment import EnvironmentConfig
 from gflowvlm.config.objective import (
+    OFF_POLICY,
     ObjectiveConfig,
     TrajectoryBalance,
     VarianceTrajectoryBalance,
 )
+from gflowvlm.config.offpolicy import ExpertConfig, ExplorationConfig, ReplayConfig
 from gflowvlm.config.policy import PolicyConfig
 from gflowvlm.config.reward import RewardConfig
+from gflowvlm.config.schedule import Schedule, ScheduledNumber
 from gflowvlm.config.section import Section
 from gflowvlm.config.supervised import SupervisedFineTuning
-from gflowvlm.config.training import EvaluationConfig, Schedule, TrainerConfig
-
-
-def _constant(value: Any) -> Any:
-    """Let a bare number stand for a schedule that never moves."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return {"start": value, "end": value, "over": 0}
-    return value
+from gflowvlm.config.training import EvaluationConfig, TrainerConfig
 
 
 class RunConfig(Section):
@@ -45,10 +41,14 @@ class RunConfig(Section):
     """The loss, or supervised fine-tuning."""
     alpha: float = Field(default=1.0, ge=0)
     """Weight of the start policy in the target R^beta * p_ref^alpha."""
-    beta: Annotated[Schedule, BeforeValidator(_constant)] = Schedule(start=1.0, end=1.0, over=0)
+    beta: ScheduledNumber = Schedule(start=1.0, end=1.0, over=0)
     """Inverse temperature of the reward, a number or a schedule over updates."""
-    exploration_temperature: float = Field(default=1.0, gt=0)
-    """Multiplies the policy's temperature while episodes are collected, never while scored."""
+    exploration: ExplorationConfig = ExplorationConfig()
+    """How fresh episodes stray from the policy."""
+    replay: ReplayConfig = ReplayConfig()
+    """Episodes kept and used again."""
+    expert: ExpertConfig = ExpertConfig()
+    """Episodes of the environment's expert."""
     trainer: TrainerConfig = TrainerConfig()
     """Updates and learning rates."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -78,6 +78,63 @@ class RunConfig(Section):
                 "episodes of a group; set trainer.group_size to 2 or more"
             )
         return self
+
+    @model_validator(mode="after")
+    def _off_policy_episodes_are_fair_and_some(self) -> "RunConfig":
+        sources = self.off_policy
+        if sources and not isinstance(self.objective, OFF_POLICY):
+            allowed = ", ".join(each.model_fields["type"].default for each in OFF_POLICY)
+            raise ValueError(
+                f"found {' and '.join(sources)} with objective {self.objective.type}, which must "
+                f"not see episodes of another policy; expected one of {allowed}: change "
+                "objective.type or leave the setting out"
+            )
+        if self.replay.share + self.expert.share >= 1:
+            raise ValueError(
+                f"found replay.share = {self.replay.share:g} and expert.share = "
+                f"{self.expert.share:g}, expected less than 1 together, as an update also plays "
+                "episodes of its own: lower one"
+            )
+        for name, section in (("replay", self.replay), ("expert", self.expert)):
+            if section.share > 0 and self.added(section.share) == 0:
+                raise ValueError(
+                    f"found {name}.share = {section.share:g}, which is less than one episode "
+                    f"beside the {self.played} played in an update: raise it, or set it to 0"
+                )
+        if self.added(self.expert.share) > self.trainer.groups_per_update:
+            raise ValueError(
+                f"found expert.share = {self.expert.share:g}, which is "
+                f"{self.added(self.expert.share)} games, expected at most one for each of the "
+                f"{self.trainer.groups_per_update} groups: lower it or trainer.group_size"
+            )
+        if self.added(self.replay.share) > self.replay.capacity:
+            raise ValueError(
+                f"found replay.capacity = {self.replay.capacity}, fewer than the "
+                f"{self.added(self.replay.share)} episodes that replay.share = "
+                f"{self.replay.share:g} takes in an update: raise it or lower the share"
+            )
+        return self
+
+    @property
+    def off_policy(self) -> list[str]:
+        """Settings by which episodes come from another law than the policy's."""
+        explored = self.exploration.temperature
+        sources = {
+            "exploration.temperature": explored.end != 1
+            or (explored.over > 0 and explored.start != 1),
+            "replay.share": self.replay.share > 0,
+            "expert.share": self.expert.share > 0,
+        }
+        return [name for name, used in sources.items() if used]
+
+    @property
+    def played(self) -> int:
+        """Episodes that the policy plays for an update."""
+        return self.trainer.groups_per_update * self.trainer.group_size
+
+    def added(self, share: float) -> int:
+        """Episodes that are this share of an update, where the rest beside them is played."""
+        return round(self.played * share / (1 - self.replay.share - self.expert.share))
 
     @property
     def run_dir(self) -> Path:

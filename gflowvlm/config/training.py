@@ -68,20 +68,3 @@ class EvaluationConfig(Section):
     """Whether the policy is evaluated before its first update."""
     at_end: bool = True
     """Whether the finished policy is evaluated."""
-
-
-class Schedule(Section):
-    """A number that moves in a straight line from `start` to `end`; a bare number stays put."""
-
-    start: float = Field(gt=0)
-    """Value at the first update."""
-    end: float = Field(gt=0)
-    """Value from update `over` on."""
-    over: int = Field(ge=0)
-    """Updates from `start` to `end`; 0 is at `end` from the first update."""
-
-    def at(self, update: int) -> float:
-        """Value at an update, counted from 0."""
-        if update >= self.over:
-            return self.end
-        return self.start + (self.end - self.start) * update / self.over

@@ -4,19 +4,24 @@ from functools import partial
 
 import torch
 
+from gflowvlm.baselines.expert import ExpertPlayer
 from gflowvlm.baselines.sft import SupervisedTraining
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.launch.supervised import supervised_rows
 from gflowvlm.objectives.build import build_objective
 from gflowvlm.pocket.folder import find_adapter, find_model
+from gflowvlm.policy.base import Policy
 from gflowvlm.policy.vlm import PolicySettings, VLMPolicy
 from gflowvlm.processes import Processes
-from gflowvlm.rollouts.collect import Collector
+from gflowvlm.rollouts.chance import require_no_chance
+from gflowvlm.rollouts.collect import Collector, plan_groups
 from gflowvlm.rollouts.environments import make_environment, observe
+from gflowvlm.rollouts.replay import Replay
 from gflowvlm.rollouts.reward import build_reward
 from gflowvlm.trainer.balance import BalanceTraining
 from gflowvlm.trainer.loop import Method
+from gflowvlm.trainer.offpolicy import OffPolicy
 
 RESCORE_TOLERANCE = {"float32": 0.01, "bfloat16": 0.5}  # nats a token
 
@@ -87,7 +92,45 @@ def build_method(config: RunConfig, policy: VLMPolicy, processes: Processes) -> 
         groups_per_update=settings.groups_per_update,
         group_size=settings.group_size,
         rows_per_pass=settings.rows_per_pass,
-        exploration_temperature=config.exploration_temperature,
+        exploration_temperature=config.exploration.temperature,
+        off_policy=build_off_policy(config, policy, processes),
         rescore_tolerance=RESCORE_TOLERANCE[config.policy.dtype],
+        processes=processes,
+    )
+
+
+def build_off_policy(config: RunConfig, policy: Policy, processes: Processes) -> OffPolicy:
+    """Where episodes come from that the policy does not sample by its own law.
+
+    Raises:
+        UserError: the environment has chance in it, or no expert whose words the policy could say.
+    """
+    environment = config.environment
+    make = partial(make_environment, environment.id, environment.train_split, environment.kwargs)
+    if config.off_policy:
+        require_no_chance(make(), config.off_policy)
+    replay, expert = None, None
+    if config.replay.share:
+        replay = Replay(
+            capacity=config.replay.capacity,
+            per_start=config.replay.per_start,
+            priority=config.replay.priority,
+        )
+    if config.expert.share:
+        expert = ExpertPlayer(
+            environment=make(),
+            environment_id=environment.id,
+            split=environment.train_split,
+            mistakes=config.expert.mistakes,
+            max_reply_tokens=config.policy.max_reply_tokens,
+        )
+        first = plan_groups(config.seed, "train", first_group=0, groups=1, group_size=1)
+        expert.play(policy, first)  # a reply that is too long should fail here
+    return OffPolicy(
+        run_seed=config.seed,
+        replay=replay,
+        replayed=config.added(config.replay.share),
+        expert=expert,
+        taught=config.added(config.expert.share),
         processes=processes,
     )

@@ -52,6 +52,12 @@ class Policy(Protocol):
         """Scores of the same tokens under the frozen reference, no gradient."""
         ...
 
+    def row_of_conversation(
+        self, observations: Sequence[Observation], replies: Sequence[str]
+    ) -> Row:
+        """The row of an episode with given replies, as if the policy had said them itself."""
+        ...
+
     def initialise_flow(self, value: float) -> None:
         """Make log F answer `value` nats everywhere; nothing happens without flows."""
         ...

@@ -34,7 +34,7 @@ def score_rows(
     """
     ids, mask, types = pad_rows(rows, backbone)
     start = torch.zeros(len(rows), dtype=torch.long, device=backbone.device)
-    vision = backbone.merge([row.vision for row in rows])
+    vision = backbone.merge([image for row in rows for image in row.vision])
     hidden, _ = backbone.hidden(ids, mask, start, types=types, vision=vision)
     sampled = _sampled_of(rows, backbone.device)
     log_prob, entropy = language.score(

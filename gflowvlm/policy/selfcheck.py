@@ -67,7 +67,7 @@ def rescoring_gap(policy: Policy) -> tuple[float, Row]:
 def forward_gap(row: Row, backbone: Backbone, language: LanguageHead) -> float:
     """Largest difference of log-probs to the model's own forward pass, left to its own devices."""
     ids, mask, types = pad_rows([row], backbone)
-    vision = backbone.merge([row.vision])
+    vision = backbone.merge(row.vision)
     start = torch.zeros(1, dtype=torch.long, device=backbone.device)
     hidden, _ = backbone.hidden(ids, mask, start, types=types, vision=vision)
     ours = (language.raw_logits(hidden[0]) * language.temperature).log_softmax(-1)

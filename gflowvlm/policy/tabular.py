@@ -21,6 +21,7 @@ from gflowvlm.exact.tree import Tree
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.noise import uniforms
 from gflowvlm.policy.sampling import inverse_cdf
+from gflowvlm.prompting.reply import parse_reply
 
 TABLE_FILE = "tabular.safetensors"
 
@@ -67,6 +68,17 @@ class TabularPolicy:
     def score_reference(self, rows: Sequence[Row]) -> StepScores:
         """The same under the reference: no gradient, no flow."""
         return self._score(rows, self.log_ref, None)
+
+    def row_of_conversation(
+        self, observations: Sequence[Observation], replies: Sequence[str]
+    ) -> Row:
+        """The row of an episode with given replies in the toolkit's JSON; thoughts are dropped."""
+        session = TabularSession(self, [EpisodeKey(0, 0)], 1.0)
+        for seen, reply in zip(observations, replies, strict=True):
+            action = parse_reply(reply, seen.legal_actions).action
+            assert action is not None, f"a given reply must name a legal action: {reply!r}"
+            session.give(0, seen, action)
+        return session.row(0)
 
     @torch.no_grad()
     def initialise_flow(self, value: float) -> None:
@@ -185,6 +197,11 @@ class TabularSession:
             )
         return replies
 
+    def give(self, slot: int, seen: Observation, action: int) -> None:
+        """Let a slot take a given action instead of one that is sampled."""
+        self._slots[slot].nodes.append(self._place(self._slots[slot], seen))
+        self._slots[slot].actions.append(action)
+
     def row(self, slot: int) -> Row:
         """Histories and actions in turn; the last state is read at the last action."""
         nodes, actions = self._slots[slot].nodes, self._slots[slot].actions
@@ -194,7 +211,7 @@ class TabularSession:
             decision_of=tuple(decision for step in steps for decision in (-1, step)),
             segment=(Segment.CONTEXT, Segment.ACTION) * len(actions),
             state_at=(*(2 * step for step in steps), 2 * len(actions) - 1),
-            vision={},
+            vision=(),
             allowed={
                 2 * step + 1: tuple(range(len(self._policy.tree.nodes[nodes[step]].legal)))
                 for step in steps

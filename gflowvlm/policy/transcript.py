@@ -7,7 +7,7 @@ from torch import Tensor
 from gflowvlm.batch import Row
 from gflowvlm.episode import Segment
 from gflowvlm.policy.chat import Chunk
-from gflowvlm.policy.families import Family, merge_vision
+from gflowvlm.policy.families import Family
 
 
 class Transcript:
@@ -77,7 +77,7 @@ class Transcript:
             decision_of=tuple(self.decision_of),
             segment=tuple(self.segment),
             state_at=(*self.state_at, len(self.ids) - 1),
-            vision=merge_vision(self.family, self.vision),
+            vision=tuple(self.vision),
             allowed=dict(self.allowed),
             token_types=tuple(self.types) if self.image_id is not None else None,
         )

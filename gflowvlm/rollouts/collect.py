@@ -52,8 +52,8 @@ def plan_groups(
 
 
 @dataclass
-class _Game:
-    """One running episode."""
+class Game:
+    """One running episode; `play` replies until `ending` is set, then ask for `finished`."""
 
     plan: Plan
     environment: gymnasium.Env[Any, Any]
@@ -95,6 +95,7 @@ class _Game:
         self.ending, self.cut = Ending.TRUNCATED, cut
 
     def finished(self, split: str, environment_id: str) -> Episode:
+        """The episode, once it has ended."""
         assert self.ending is not None
         return Episode(
             environment=environment_id,
@@ -146,14 +147,14 @@ class Collector:
             environment.close()
         self._pool.clear()
 
-    def _open(self, slot: int, plan: Plan) -> _Game:
+    def _open(self, slot: int, plan: Plan) -> Game:
         if slot == len(self._pool):
             self._pool.append(self.make())
         environment = self._pool[slot]
         pixels, info = environment.reset(seed=plan.seed)
-        return _Game(plan, environment, observe(pixels, info), info)
+        return Game(plan, environment, observe(pixels, info), info)
 
-    def _play(self, session: Session, games: list[_Game]) -> list[Played]:
+    def _play(self, session: Session, games: list[Game]) -> list[Played]:
         running = dict(enumerate(games))
         while running:
             replies = session.reply({slot: game.observation for slot, game in running.items()})

@@ -1,14 +1,15 @@
 """GFlowNet training: play groups of episodes, score them, judge their balance."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from gflowvlm.batch import Row, StepScores, TrajectoryBatch
-from gflowvlm.config.training import Schedule
+from gflowvlm.config.schedule import Schedule
 from gflowvlm.episode import Episode, Segment
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation import metrics
@@ -19,14 +20,18 @@ from gflowvlm.policy.base import Policy
 from gflowvlm.processes import ALONE, Processes
 from gflowvlm.rollouts.arrange import arrange, pad_by_episode, weighted_log_prob
 from gflowvlm.rollouts.collect import Collector, Plan, Played, plan_groups
-from gflowvlm.rollouts.reward import LogReward, RewardMap
+from gflowvlm.rollouts.replay import Trajectory
+from gflowvlm.rollouts.reward import RewardMap
+from gflowvlm.trainer.offpolicy import OffPolicy
 
 SAMPLED_EPISODES = 2  # of an update, whose replies are kept for people to read
 
 
 @dataclass(kw_only=True)
 class BalanceTraining:
-    """On-policy episodes under the target `R^beta * p_ref^alpha`.
+    """Episodes under the target `R^beta * p_ref^alpha`: the policy's own, and those that join them.
+
+    `log_pf` of every episode is scored by the policy as it is, whoever sampled it.
 
     Of several processes each plays `groups_per_update / processes.count` whole groups. Seeds name
     a group and an episode of the run, so that all together play what one alone would.
@@ -42,33 +47,55 @@ class BalanceTraining:
     groups_per_update: int
     group_size: int
     rows_per_pass: int
-    exploration_temperature: float
+    exploration_temperature: Schedule
+    off_policy: OffPolicy
     rescore_tolerance: float  # nats a token; more between sampling and scoring stops the run
     processes: Processes = ALONE
 
     def prepare(self, update: int) -> Work:
         """Play the update's episodes; `update` counts from 0 and decides all seeds."""
+        temperature, beta = self.exploration_temperature.at(update), self.beta.at(update)
         played = self.collector.collect(
-            self.policy, self._plans(update), exploration_temperature=self.exploration_temperature
+            self.policy, self._plans(update), exploration_temperature=temperature
         )
         whole = [p for p in played if p.cut is None]
         everyone, cut = self._everyone(update, played)
-        episodes, rows = [p.episode for p in whole], [p.row for p in whole]
-        rewards = [self.reward(episode) for episode in episodes]
-        beta = self.beta.at(update)
-        log_ref = self._reference(rows)
+        fresh = self._judged([*whole, *self.off_policy.teach(self.policy, everyone, whole)])
+        own, taught = fresh[: len(whole)], fresh[len(whole) :]
         if update == 0:
-            # log_pf equals log_ref where training begins at the reference: a_T is beta log R then.
-            self._initialise_flow(episodes, rewards, log_ref, beta)
-        judge = _Judge(self, episodes, rewards, log_ref, beta)
+            self._initialise_flow(own, beta)
+        replayed = self.off_policy.recall(
+            update,
+            own,
+            group_size=self.group_size,
+            couples_rows=self.objective.couples_rows,
+        )
+        batch = [*fresh, *replayed]
+        added = self.off_policy.metrics(len(everyone), taught, replayed)
+        total = sum(self.processes.gather(len(batch)))
+        judge = _Judge(self, batch, len(own), len(everyone) / total, temperature, beta)
         return Work(
-            rows=rows,
+            rows=[t.row for t in batch],
             loss=judge,
             couples_rows=self.objective.couples_rows,
-            share=lambda part: (part.stop - part.start) / len(everyone),
-            metrics={**_outcomes(everyone, [self.reward(e) for e in everyone]), "cut": float(cut)},
+            share=lambda part: (part.stop - part.start) / total,
+            metrics={
+                **_outcomes(everyone, [self.reward(e).total for e in everyone]),
+                **added,
+                "cut": float(cut),
+                "beta": beta,
+                "exploration_temperature": temperature,
+            },
             samples=judge.samples,
         )
+
+    def save(self, folder: Path) -> None:
+        """Write what is remembered between updates: the replay, if there is one."""
+        self.off_policy.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        self.off_policy.load(folder)
 
     def _plans(self, update: int) -> list[Plan]:
         """This process's groups of an update."""
@@ -98,33 +125,42 @@ class BalanceTraining:
             )
         return episodes, len(cuts)
 
-    def _reference(self, rows: Sequence[Row]) -> list[Tensor]:
-        """Per row, [T] log-prob of its decisions under the frozen reference."""
-        if self.alpha == 0:
-            return [torch.zeros(row.num_decisions) for row in rows]
+    def _judged(self, played: Sequence[Played]) -> list[Trajectory]:
+        """Episodes with their log R and log p_ref, neither of which changes from now on."""
+        log_ref = self._log_prob(self.policy.score_reference, played) if self.alpha else None
+        return [
+            Trajectory(
+                episode=p.episode,
+                row=p.row,
+                reward=self.reward(p.episode),
+                log_ref=log_ref[i] if log_ref else torch.zeros(p.row.num_decisions),
+            )
+            for i, p in enumerate(played)
+        ]
+
+    @torch.no_grad()
+    def _log_prob(
+        self,
+        score: Callable[[Sequence[Row]], StepScores],
+        episodes: Sequence[Played | Trajectory],
+    ) -> list[Tensor]:
+        """Per episode, [T] log-prob of its decisions."""
         parts: list[Tensor] = []
-        for first in range(0, len(rows), self.rows_per_pass):
-            chunk = rows[first : first + self.rows_per_pass]
-            scores = self.policy.score_reference(chunk)
-            log_ref = weighted_log_prob(scores, self.thought_weight)
-            parts += log_ref.split([row.num_decisions for row in chunk])
+        for first in range(0, len(episodes), self.rows_per_pass):
+            chunk = [each.row for each in episodes[first : first + self.rows_per_pass]]
+            log_prob = weighted_log_prob(score(chunk), self.thought_weight)
+            parts += log_prob.cpu().split([row.num_decisions for row in chunk])
         return parts
 
-    def _initialise_flow(
-        self,
-        episodes: Sequence[Episode],
-        rewards: Sequence[LogReward],
-        log_ref: Sequence[Tensor],
-        beta: float,
-    ) -> None:
+    def _initialise_flow(self, own: Sequence[Trajectory], beta: float) -> None:
+        """Let log F begin at the mean log Z that all first own episodes imply."""
         implied: list[float] = []
-        if episodes:
-            log_pf = [_behaviour(episode, self.thought_weight) for episode in episodes]
+        if own:
             batch = arrange(
-                episodes,
-                rewards,
-                log_pf=torch.cat(log_pf),
-                log_ref=torch.cat([part.cpu() for part in log_ref]),
+                [t.episode for t in own],
+                [t.reward for t in own],
+                log_pf=torch.cat(self._log_prob(self.policy.score, own)),
+                log_ref=torch.cat([t.log_ref for t in own]),
                 flow=None,
                 alpha=self.alpha,
                 beta=beta,
@@ -136,65 +172,70 @@ class BalanceTraining:
 
 @dataclass(frozen=True)
 class _Judge:
-    """The loss of a slice of one update's episodes."""
+    """The loss of a slice of one update's trajectories."""
 
     method: BalanceTraining
-    episodes: Sequence[Episode]
-    rewards: Sequence[LogReward]
-    log_ref: Sequence[Tensor]
+    trajectories: Sequence[Trajectory]
+    own: int  # so many at the front are freshly played by the policy
+    own_share: float  # of all processes' trajectories
+    temperature: float  # that they were explored with
     beta: float
     samples: list[Sample] = field(default_factory=list)
 
     def __call__(self, scores: StepScores, part: slice) -> ObjectiveOutput:
-        method = self.method
-        gap = self._rescore_gap(scores, part)
+        method, trajectories = self.method, self.trajectories[part]
+        log_ref = torch.cat([t.log_ref for t in trajectories])
         batch = arrange(
-            self.episodes[part],
-            self.rewards[part],
+            [t.episode for t in trajectories],
+            [t.reward for t in trajectories],
             log_pf=weighted_log_prob(scores, method.thought_weight),
-            log_ref=torch.cat(list(self.log_ref[part])).to(scores.action_log_prob.device),
+            log_ref=log_ref.to(scores.action_log_prob.device),
             flow=scores.flow if method.objective.needs_flow else None,
             alpha=method.alpha,
             beta=self.beta,
         )
         output = method.objective(batch)
+        own = [t.episode for t in trajectories[: max(0, self.own - part.start)]]
         if part.start == 0:  # rows are judged in passes and once more as a whole, at last
-            first = enumerate(self.episodes[part][:SAMPLED_EPISODES])
+            first = enumerate(own[:SAMPLED_EPISODES])
             self.samples[:] = [s for row, e in first for s in _samples(e, batch, row)]
-        moved = torch.where(batch.valid, batch.log_pf - batch.log_ref, 0.0).sum(1).mean()
-        entropy = pad_by_episode(scores.entropy.double(), batch.length.tolist()).sum(1)
-        extra = {
-            "kl_to_reference": moved.item(),
-            "entropy": (entropy / batch.length).mean().item(),
-        }
+        if not own:
+            return output
+        means, peaks = self._own_law(own, scores, batch)
+        # A tally weights by rows; these are means over own episodes, of which others may have more.
+        weight = len(own) / (len(trajectories) * self.own_share)
         return ObjectiveOutput(
             loss=output.loss,
-            metrics={**output.metrics, **extra},
-            peaks={**output.peaks, "rescore_gap": gap},
+            metrics={**output.metrics, **{name: weight * value for name, value in means.items()}},
+            peaks={**output.peaks, **peaks},
         )
 
-    def _rescore_gap(self, scores: StepScores, part: slice) -> float:
-        """Largest difference of a token's log-prob between sampling and scoring, nats."""
-        sampled = [
-            log_prob
-            for episode in self.episodes[part]
-            for decision in episode.decisions
-            for log_prob, segment in zip(
-                decision.reply.log_probs, decision.reply.segment, strict=True
-            )
-            if segment is not Segment.CONTEXT
-        ]
-        if self.method.exploration_temperature != 1.0:
-            return 0.0  # sampled under another law on purpose
-        now = scores.token_log_prob.detach()
-        gap = (now - torch.tensor(sampled, dtype=now.dtype, device=now.device)).abs().max().item()
+    def _own_law(
+        self, own: Sequence[Episode], scores: StepScores, batch: TrajectoryBatch
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Means and peaks over the policy's own episodes, the first of the batch.
+
+        Explored ones say only how far they strayed: `behaviour_kl`, nats an episode.
+        """
+        sampled = torch.tensor(_sampled_log_probs(own), dtype=scores.token_log_prob.dtype)
+        now = scores.token_log_prob.detach()[: len(sampled)].cpu()
+        if self.temperature != 1.0:
+            return {"behaviour_kl": (sampled - now).sum().item() / len(own)}, {}
+        gap = (sampled - now).abs().max().item()
         if gap > self.method.rescore_tolerance:
             raise UserError(
                 f"found sampled and re-scored log-probs {gap:.3g} nats apart, expected at most "
                 f"{self.method.rescore_tolerance:g}: this model's cache and its one-pass scores "
                 "disagree, try policy.attention: eager or policy.dtype: float32"
             )
-        return gap
+        ratio = torch.where(batch.valid, batch.log_pf - batch.log_ref, 0.0).sum(1)
+        lengths = [len(episode.decisions) for episode in own]
+        entropy = pad_by_episode(scores.entropy[: sum(lengths)].double(), lengths).sum(1)
+        means = {
+            "kl_to_reference": ratio[: len(own)].mean().item(),
+            "entropy": (entropy / batch.length[: len(own)]).mean().item(),
+        }
+        return means, {"rescore_gap": gap}
 
 
 def _samples(episode: Episode, batch: TrajectoryBatch, row: int) -> list[Sample]:
@@ -216,24 +257,23 @@ def _samples(episode: Episode, batch: TrajectoryBatch, row: int) -> list[Sample]
     ]
 
 
-def _behaviour(episode: Episode, thought_weight: float) -> Tensor:
-    """[T] log-prob of each decision as it was sampled."""
-    totals = []
-    for decision in episode.decisions:
-        reply = decision.reply
-        weights = {Segment.THOUGHT: thought_weight, Segment.ACTION: 1.0, Segment.CONTEXT: 0.0}
-        totals.append(
-            sum(weights[s] * p for s, p in zip(reply.segment, reply.log_probs, strict=True))
-        )
-    return torch.tensor(totals, dtype=torch.float64)
+def _sampled_log_probs(episodes: Sequence[Episode]) -> list[float]:
+    """Of each sampled token, as it was sampled, nats."""
+    return [
+        log_prob
+        for episode in episodes
+        for decision in episode.decisions
+        for log_prob, segment in zip(decision.reply.log_probs, decision.reply.segment, strict=True)
+        if segment is not Segment.CONTEXT
+    ]
 
 
-def _outcomes(episodes: Sequence[Episode], rewards: Sequence[LogReward]) -> dict[str, float]:
+def _outcomes(episodes: Sequence[Episode], log_rewards: Sequence[float]) -> dict[str, float]:
     """What the update's own episodes amount to; training averages, not an evaluation."""
     values = {
         "reach": metrics.reach(episodes),
         "strict": metrics.strict(episodes),
-        "log_reward": sum(r.total for r in rewards) / len(rewards),
+        "log_reward": sum(log_rewards) / len(log_rewards),
         "length": metrics.mean_length(episodes),
         "invalid_replies": metrics.invalid_replies(episodes),
     }

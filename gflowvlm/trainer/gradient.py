@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import torch
-from torch import Tensor
 
 from gflowvlm.batch import StepScores, concatenate
 from gflowvlm.objectives.base import ObjectiveOutput
@@ -58,8 +57,10 @@ def _two_passes(policy: Policy, work: Work, passes: Sequence[slice]) -> Tally:
     }
     for index, part in enumerate(passes):
         scores = policy.score(work.rows[part])
-        outputs: list[Tensor] = [getattr(scores, name) for name in shares]
-        torch.autograd.backward(outputs, [share[index] for share in shares.values()])
+        handed = [(getattr(scores, name), share[index]) for name, share in shares.items()]
+        # A pass may hold scores that are constants, as thoughts are of a policy that has none.
+        handed = [(output, gradient) for output, gradient in handed if output.requires_grad]
+        torch.autograd.backward([output for output, _ in handed], [part for _, part in handed])
     return _tally(work, output)
 
 

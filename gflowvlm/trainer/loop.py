@@ -40,6 +40,14 @@ class Method(Protocol):
         """
         ...
 
+    def save(self, folder: Path) -> None:
+        """Write what is remembered between updates into a checkpoint."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote, in place."""
+        ...
+
 
 @dataclass(kw_only=True)
 class Trainer:
@@ -64,6 +72,7 @@ class Trainer:
         """Read a checkpoint in place; gives the number of updates done."""
         self.policy.load(folder / POLICY_FOLDER)
         checkpoint.load_optimizer(self.optimizer, folder / OPTIMIZER_FILE)
+        self.method.load(folder)
         return checkpoint.step_of(folder)
 
     def run(self, *, done: int = 0) -> bool:
@@ -129,6 +138,7 @@ class Trainer:
         def write(folder: Path) -> None:
             self.policy.save(folder / POLICY_FOLDER)
             checkpoint.save_optimizer(self.optimizer, folder / OPTIMIZER_FILE)
+            self.method.save(folder)
 
         written = checkpoint.save(self.run_dir, step, write, self.state)
         checkpoint.prune(self.run_dir, keep=self.config.keep_checkpoints)

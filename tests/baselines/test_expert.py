@@ -1,13 +1,23 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from datasets import Dataset, load_from_disk
 
-from gflowvlm.baselines.expert import Exchange, expert_games, from_dataset, to_dataset
+from gflowvlm.baselines.expert import (
+    Exchange,
+    ExpertPlayer,
+    expert_games,
+    from_dataset,
+    to_dataset,
+)
 from gflowvlm.errors import UserError
+from gflowvlm.exact.tree import enumerate_tree
+from gflowvlm.policy.tabular import TabularPolicy, read_starts
+from gflowvlm.rollouts.collect import Plan
 from gflowvlm.rollouts.environments import make_environment
 
 make = partial(make_environment, "gflowvlm/NumberLine-v0", "id")
@@ -65,6 +75,32 @@ def test_a_row_without_one_image_for_each_question_is_refused() -> None:
     broken = Dataset.from_list([{**dataset[0], "images": []}], features=dataset.features)
     with pytest.raises(UserError, match=r"row 0.*one image"):
         list(from_dataset(broken))
+
+
+def test_an_expert_plays_a_planned_start_as_an_episode_of_the_policy() -> None:
+    small = partial(make, {"low": 0, "high": 3, "limit": 4})
+    player = ExpertPlayer(
+        environment=small(),
+        environment_id="gflowvlm/NumberLine-v0",
+        split="id",
+        mistakes=0.0,
+        max_reply_tokens=1,
+    )
+    game: Any = small().unwrapped
+    policy = TabularPolicy(enumerate_tree(game, lambda history: 0.0), read_starts(small()))
+    plans = [Plan(index=40 + g, group=g, seed=100 + g) for g in range(5)]
+    for plan, played in zip(plans, player.play(policy, plans), strict=True):
+        _, info = small().reset(seed=plan.seed)
+        facts = info["facts"]
+        apart = abs(int(facts["current number"]) - int(facts["target number"]))
+        episode = played.episode
+        assert (episode.group, episode.index, episode.seed) == (plan.group, plan.index, plan.seed)
+        assert episode.success
+        assert len(episode.decisions) == played.row.num_decisions == apart
+        assert episode.decisions[0].facts == facts
+        # nothing sampled these replies, so no log-prob is claimed for them
+        assert all(d.reply.log_probs == () for d in episode.decisions)
+        assert list(played.row.input_ids[1::2]) == [d.reply.action for d in episode.decisions]
 
 
 def test_an_environment_without_an_expert_is_named() -> None:

@@ -11,7 +11,7 @@ def row(*learned: bool) -> Row:
         decision_of=tuple(0 if one else -1 for one in learned),
         segment=tuple(2 if one else 0 for one in learned),
         state_at=(0, len(learned) - 1),
-        vision={},
+        vision=(),
         allowed={},
     )
 

@@ -49,6 +49,53 @@ def test_a_schedule_moves_in_a_straight_line_and_then_stays(recipe: Path) -> Non
     assert [beta.at(u) for u in (0, 1, 2, 4, 9)] == [1.0, 1.5, 2.0, 3.0, 3.0]
 
 
+def test_a_cosine_schedule_is_slow_at_both_ends(recipe: Path) -> None:
+    temperature = load(
+        recipe, ["exploration.temperature={start: 3, end: 1, over: 6, shape: cosine}"]
+    ).exploration.temperature
+    # 3 - 2 * (1 - cos(pi u / 6)) / 2; cos(pi / 3) = 0.5
+    assert [temperature.at(u) for u in (0, 2, 3, 6, 9)] == pytest.approx([3, 2.5, 2, 1, 1])
+
+
+def test_shares_are_of_the_whole_batch(recipe: Path) -> None:
+    config = load(recipe, ["replay.share=0.25", "expert.share=0.15"])
+    # 8 * 4 = 32 are played and make up 60 %: 32 * 0.25 / 0.6 = 13.3, 32 * 0.15 / 0.6 = 8
+    assert (config.added(config.replay.share), config.added(config.expert.share)) == (13, 8)
+    assert config.off_policy == ["replay.share", "expert.share"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["replay.share=1"], "replay.share: found 1, expected less than 1"),
+        (["replay.share=-0.1"], "replay.share: found -0.1, expected at least 0"),
+        (["replay.share=0.6", "expert.share=0.4"], "expected less than 1 together"),
+        (["replay.share=0.01"], "less than one episode beside the 32 played"),
+        (["expert.share=0.5"], "which is 32 games, expected at most one for each of the 8 groups"),
+        (["replay.share=0.5", "replay.capacity=31"], "fewer than the 32 episodes"),
+        (["exploration.temperature=0"], "expected more than 0"),
+        (["beta={start: 1, end: 2, over: 3, shape: square}"], "expected linear or cosine"),
+        (
+            ["objective={type: sft}", "replay.share=0.25", "exploration.temperature=2"],
+            "found exploration.temperature and replay.share with objective sft",
+        ),
+    ],
+)
+def test_episodes_of_other_laws_are_refused_where_they_make_no_sense(
+    complaint: Complaint, overrides: list[str], said: str
+) -> None:
+    message = complaint(*overrides)
+    assert said in message
+    assert "\n" not in message
+
+
+def test_an_objective_takes_only_its_own_policys_episodes_unless_it_says_otherwise(
+    complaint: Complaint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gflowvlm.config.schema.OFF_POLICY", (DetailedBalance,))
+    assert "replay.share with objective subtb, which must not see" in complaint("replay.share=0.25")
+
+
 def test_the_printed_config_reads_back_to_the_same(recipe: Path, tmp_path: Path) -> None:
     config = load(recipe, ["trainer.learning_rate=3e-7", "environment.kwargs.high=10"])
     printed = tmp_path / "config.json"
@@ -64,7 +111,7 @@ def test_the_printed_config_reads_back_to_the_same(recipe: Path, tmp_path: Path)
         ("learning_rate=1", "trainer.learning_rate"),
         ("policy.lora.rnk=1", "policy.lora.rank"),
         ("policy.rank=1", "policy.lora.rank"),
-        ("exploration.temperature=1", "exploration_temperature"),
+        ("exploration_temperature=1", "exploration.temperature"),
         ("sead=1", "seed"),
     ],
 )

@@ -78,6 +78,32 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(finished: Path, tmp_path: 
         assert [m[name] for m in parts] == pytest.approx([m[name] for m in whole], rel=1e-4)
 
 
+OFF_POLICY = [
+    "objective={type: var_tb}",
+    "replay.share=0.3",
+    "expert.share=0.2",
+    "exploration.temperature={start: 1.5, end: 1, over: 3, shape: cosine}",
+    "beta={start: 0.5, end: 1, over: 4}",
+    "evaluation.at_end=false",
+]
+
+
+def test_a_resumed_run_replays_what_the_uninterrupted_one_does(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(whole, *OFF_POLICY, "trainer.max_updates=4") == 0
+    assert train(parts, *OFF_POLICY, "trainer.max_updates=2") == 0
+    assert train(parts, *OFF_POLICY, "trainer.max_updates=4", "--resume") == 0
+    lines = [read_metrics(folder / "run") for folder in (whole, parts)]
+    for name in ("loss", "log_reward", "replay/size", "replay/solutions", "expert/share"):
+        one, other = ([line[name] for line in each] for each in lines)
+        assert one == pytest.approx(other, rel=1e-4), name
+    last = lines[0][-1]
+    assert 0 < last["replay/share"] <= 0.3
+    assert last["rescore_gap"] < 1e-4  # exploration is over, so sampled and scored agree again
+    assert "rescore_gap" not in lines[0][0]
+    assert lines[0][0]["behaviour_kl"] != 0
+
+
 def test_a_finished_run_is_never_overwritten(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +154,7 @@ def test_sigterm_saves_a_checkpoint_and_ends_politely(tmp_path: Path) -> None:
         (["policy.model=configs"], "config.json"),
         (["policy.lora.rank=4"], "rank"),
         (["environment.train_split=idd"], "expected one of id, ood"),
+        (["expert.share=0.2", "policy.max_reply_tokens=8"], "raise it, or set expert.share to 0"),
     ],
 )
 def test_a_wrong_part_is_one_clear_line(

@@ -38,6 +38,7 @@ SMALL = [
     "evaluation.samples_per_start=1",
     "evaluation.at_start=false",
 ]
+JOINED = ["replay.share=0.25", "expert.share=0.2"]  # three and two beside six own episodes
 LONGEST = 900  # seconds; a launch takes ten on an idle machine
 SUPERVISED = ["objective={type: sft, episodes: 6}"]
 
@@ -54,7 +55,11 @@ def torchrun(output: Path, *more: str) -> "Iterator[subprocess.Popen[str]]":
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     process = subprocess.Popen(
         [*launcher, "-m", "gflowvlm", *arguments(output, *more)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OMP_NUM_THREADS": "1",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -86,17 +91,20 @@ def require_equal_runs(one: Path, two: Path) -> None:
 
 def test_torchrun_trains_as_one_process_does_and_one_resumes_what_two_began(tmp_path: Path) -> None:
     alone, together = tmp_path / "alone", tmp_path / "together"
-    assert main(arguments(alone, "trainer.max_updates=2")) == 0
+    assert main(arguments(alone, *JOINED, "trainer.max_updates=3")) == 0
     # Passes of two rows cut through the groups of three, which must not be seen in any number.
-    with torchrun(together, "trainer.max_updates=1", "trainer.rows_per_pass=2") as launcher:
+    begun = [*JOINED, "trainer.max_updates=2", "trainer.rows_per_pass=2"]
+    with torchrun(together, *begun) as launcher:
         said, _ = launcher.communicate(timeout=LONGEST)
     assert launcher.returncode == 0, said
     assert said.count("run: ") == 1
-    assert main(arguments(together, "trainer.max_updates=2", "--resume")) == 0
+    assert main(arguments(together, *JOINED, "trainer.max_updates=3", "--resume")) == 0
     require_equal_runs(alone / "run", together / "run")
+    assert read_metrics(alone / "run")[1]["replay/share"] > 0.2
+    assert read_metrics(alone / "run")[1]["expert/share"] > 0.1
 
 
-@pytest.mark.parametrize("method", [["objective={type: var_tb}"], SUPERVISED], ids=str)
+@pytest.mark.parametrize("method", [["objective={type: var_tb}", *JOINED], SUPERVISED], ids=str)
 def test_rows_that_couple_and_weights_by_token_are_as_on_one_process(
     method: list[str], two_processes: Launch, tmp_path: Path
 ) -> None:

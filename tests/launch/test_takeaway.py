@@ -88,7 +88,7 @@ def test_the_merged_folder_is_the_policy_to_transformers_alone(
     sampled = [position for position, d in enumerate(row.decision_of) if d == 0]
     values = {
         "input_ids": torch.tensor(row.input_ids),
-        "pixel_values": row.vision["pixel_values"],
+        "pixel_values": row.vision[0]["pixel_values"],
         "positions": torch.tensor(sampled),
         "log_probs": torch.tensor(reply.log_probs),
     }

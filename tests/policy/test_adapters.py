@@ -90,10 +90,10 @@ def test_peft_alone_loads_a_saved_policy(
     policy.save(tmp_path)
     base = AutoModelForImageTextToText.from_pretrained(llava_folder)
     theirs = PeftModel.from_pretrained(base, str(tmp_path)).eval()
-    ids = torch.tensor([row.input_ids])
+    ids, vision = torch.tensor([row.input_ids]), policy.backbone.merge(row.vision)
     with torch.no_grad():
-        logits = theirs(input_ids=ids, **row.vision).logits
-        ours = policy.model(input_ids=ids, **row.vision).logits
+        logits = theirs(input_ids=ids, **vision).logits
+        ours = policy.model(input_ids=ids, **vision).logits
     assert torch.equal(logits, ours)
 
 

@@ -44,7 +44,7 @@ class Scripted:
             decision_of=(0,),
             segment=(2,),
             state_at=(0, 0),
-            vision={},
+            vision=(),
             allowed={},
         )
 

@@ -1,12 +1,18 @@
 """The very trainer of every run reaches the exact law of a game small enough to enumerate."""
 
+import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from gflowvlm.config.training import Schedule, TrainerConfig
+from gflowvlm.baselines.expert import ExpertPlayer
+from gflowvlm.config.schedule import Schedule
+from gflowvlm.config.training import TrainerConfig
 from gflowvlm.exact.law import solve, terminal_law, tv
 from gflowvlm.exact.tree import History, Tree, enumerate_tree
 from gflowvlm.objectives.base import Objective
@@ -20,10 +26,13 @@ from gflowvlm.objectives.trajectory import (
 from gflowvlm.policy.tabular import TabularPolicy, read_starts
 from gflowvlm.rollouts.collect import Collector
 from gflowvlm.rollouts.environments import make_environment
+from gflowvlm.rollouts.replay import REPLAY_FILE, Replay
 from gflowvlm.rollouts.reward import LogLinear
 from gflowvlm.trainer.balance import BalanceTraining
 from gflowvlm.trainer.loop import Trainer
+from gflowvlm.trainer.offpolicy import OffPolicy
 from gflowvlm.trainer.optimizer import build_optimizer
+from gflowvlm.trainer.tracking import read_metrics
 
 SIZE = {"low": 0, "high": 2, "limit": 3}
 REWARD = LogLinear(success=0.0, failure=-1.5, step_cost=0.4, floor=-40.0)
@@ -51,7 +60,35 @@ def tree() -> Tree:
     return enumerate_tree(make().unwrapped, log_reward, mostly_minus)
 
 
-def train(tree: Tree, objective: Objective, run_dir: Path, rows_per_pass: int = 64) -> Any:
+ALONE = Schedule(start=1.0, end=1.0, over=0)
+
+
+def on_policy() -> OffPolicy:
+    return OffPolicy(run_seed=3)
+
+
+def off_policy() -> OffPolicy:
+    """12 groups of 4 are played: 24 of 84 episodes replayed, 12 an expert's that errs."""
+    expert = ExpertPlayer(
+        environment=make(),
+        environment_id="NumberLine",
+        split="id",
+        mistakes=0.4,
+        max_reply_tokens=1,
+    )
+    replay = Replay(capacity=60, per_start=8, priority=1.0)
+    return OffPolicy(run_seed=3, replay=replay, replayed=24, expert=expert, taught=12)
+
+
+def trainer_of(
+    tree: Tree,
+    objective: Objective,
+    run_dir: Path,
+    *,
+    others: Callable[[], OffPolicy] = on_policy,
+    exploration: Schedule = ALONE,
+    **changes: int,
+) -> Trainer:
     policy = TabularPolicy(tree, read_starts(make()))
     collector = Collector(
         make=make, environment_id="NumberLine", split="id", run_seed=3, room_needed=1
@@ -60,13 +97,13 @@ def train(tree: Tree, objective: Objective, run_dir: Path, rows_per_pass: int = 
         max_updates=120,
         groups_per_update=12,
         group_size=4,
-        rows_per_pass=rows_per_pass,
+        rows_per_pass=64,
         learning_rate=0.1,
         schedule="linear",
         max_grad_norm=1e6,
         checkpoint_every=1000,
         log_every=50,
-    )
+    ).model_copy(update=changes)
     method = BalanceTraining(
         policy=policy,
         collector=collector,
@@ -78,13 +115,14 @@ def train(tree: Tree, objective: Objective, run_dir: Path, rows_per_pass: int = 
         groups_per_update=config.groups_per_update,
         group_size=config.group_size,
         rows_per_pass=config.rows_per_pass,
-        exploration_temperature=1.0,
+        exploration_temperature=exploration,
+        off_policy=others(),
         rescore_tolerance=1e-9,
     )
     optimizer = build_optimizer(
         policy.parameter_groups(), learning_rate=0.1, head_learning_rate=0.1, weight_decay=0.0
     )
-    trainer = Trainer(
+    return Trainer(
         policy=policy,
         method=method,
         optimizer=optimizer,
@@ -92,8 +130,12 @@ def train(tree: Tree, objective: Objective, run_dir: Path, rows_per_pass: int = 
         run_dir=run_dir,
         state={},
     )
+
+
+def train(tree: Tree, objective: Objective, run_dir: Path, **more: Any) -> Any:
+    trainer = trainer_of(tree, objective, run_dir, **more)
     assert trainer.run()
-    return policy
+    return trainer.policy
 
 
 @pytest.mark.parametrize(
@@ -119,3 +161,55 @@ def test_every_objective_reaches_the_exact_law_through_the_trainer(
     if objective.needs_flow:
         log_z = policy.log_flow.detach().numpy()[list(tree.roots)]
         np.testing.assert_allclose(log_z, exact.log_z, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [VarianceLoss(), SubTrajectoryBalanceLoss(0.9)],
+    ids=["var_tb", "subtb"],
+)
+def test_episodes_of_other_laws_do_not_move_the_law_that_is_reached(
+    objective: Objective, tree: Tree, tmp_path: Path
+) -> None:
+    exact = solve(tree, alpha=1.0, beta=1.0)
+    hot = Schedule(start=3.0, end=1.5, over=70)
+    policy = train(tree, objective, tmp_path, others=off_policy, exploration=hot, max_updates=70)
+    assert tv(terminal_law(tree, policy.log_policy()), exact.law) < 0.05
+    last = read_metrics(tmp_path)[-1]
+    # 24 replayed and 12 taught beside the 48 played
+    assert last["replay/share"] == pytest.approx(24 / 84)
+    assert last["expert/share"] == pytest.approx(12 / 84)
+    assert last["behaviour_kl"] > 0.01
+    assert "rescore_gap" not in last  # what was sampled from another law cannot be compared
+
+
+def test_a_resumed_run_with_a_replay_equals_an_uninterrupted_one(
+    tree: Tree, tmp_path: Path
+) -> None:
+    begin = partial(
+        trainer_of, tree, VarianceLoss(), others=off_policy, max_updates=6, checkpoint_every=3
+    )
+    for name in ("whole", "parts", "forgetful"):
+        (tmp_path / name).mkdir()
+    whole = begin(run_dir=tmp_path / "whole")
+    assert whole.run()
+    third = tmp_path / "whole" / "checkpoints" / "step_000003"
+    shutil.copytree(third, tmp_path / "parts" / "checkpoints" / "step_000003")
+    parts = begin(run_dir=tmp_path / "parts")
+    assert parts.run(done=parts.resume(tmp_path / "parts" / "checkpoints" / "step_000003"))
+    assert torch.equal(*(t.policy.parameter_groups()["adapter"][0] for t in (whole, parts)))
+    held = [
+        [(t.start, t.way, t.episode.index) for t in trainer.method.off_policy.replay]  # type: ignore[attr-defined]
+        for trainer in (whole, parts)
+    ]
+    assert held[0] == held[1]
+    assert len(held[0]) > 10
+    # and it is the replay that decides: without it the run goes elsewhere
+    forgetful = begin(run_dir=tmp_path / "forgetful")
+    forgetful.resume(third)
+    off_policy().save(third)
+    forgetful.method.load(third)
+    assert (third / REPLAY_FILE).is_file()
+    shutil.copytree(third, tmp_path / "forgetful" / "checkpoints" / "step_000003")
+    forgetful.run(done=3)
+    assert not torch.equal(*(t.policy.parameter_groups()["adapter"][0] for t in (whole, forgetful)))

@@ -39,7 +39,7 @@ def row(token: int) -> Row:
         decision_of=(0,),
         segment=(2,),
         state_at=(0, 0),
-        vision={},
+        vision=(),
         allowed={},
     )
 

@@ -54,6 +54,8 @@ class Talk:
 
     def save(self, folder: Path) -> None: ...
 
+    def load(self, folder: Path) -> None: ...
+
 
 def run(folder: Path, *, every: int, updates: int, done: int = 0) -> None:
     talk = Talk()
