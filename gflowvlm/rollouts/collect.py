@@ -11,7 +11,13 @@ import numpy as np
 from gflowvlm.batch import Row
 from gflowvlm.episode import Decision, Ending, Episode, Observation, Reply
 from gflowvlm.policy.base import EpisodeKey, Policy, Session
-from gflowvlm.rollouts.environments import extra_steps_of, facts_of, observe, success_of
+from gflowvlm.rollouts.environments import (
+    distance_of,
+    extra_steps_of,
+    facts_of,
+    observe,
+    success_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +67,13 @@ class _Game:
     decisions: list[Decision] = field(default_factory=list)
     ending: Ending | None = None
     success: bool = False
+    start_distance: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start_distance = distance_of(self.info)
 
     def play(self, reply: Reply) -> None:
-        """Carry out a reply; an invalid one ends the game as a failure."""
+        """Carry out a reply; an invalid one ends the game as a failure, DONE where it stands."""
         reward, terminated, truncated = 0.0, False, False
         shown, facts = self.observation, facts_of(self.info)
         if reply.action is not None:
@@ -72,6 +82,8 @@ class _Game:
             self.success = success_of(self.info, reward, terminated)
             if not (terminated or truncated):
                 self.observation = observe(pixels, self.info)
+        elif reply.done:
+            self.success = success_of(self.info, reward, terminated)
         self.decisions.append(
             Decision(
                 observation=shown,
@@ -79,9 +91,13 @@ class _Game:
                 reward=reward,
                 facts=facts,
                 extra_steps=extra_steps_of(self.info),
+                success=self.success,
+                distance=distance_of(self.info),
             )
         )
-        if reply.action is None:
+        if reply.done:
+            self.ending = Ending.DONE
+        elif reply.action is None:
             self.ending = Ending.INVALID_REPLY
         elif terminated:
             self.ending = Ending.TERMINATED
@@ -98,7 +114,8 @@ class _Game:
             index=self.plan.index,
             decisions=tuple(self.decisions),
             ending=self.ending,
-            success=self.success and self.ending is Ending.TERMINATED,
+            success=self.success and self.ending in (Ending.TERMINATED, Ending.DONE),
+            start_distance=self.start_distance,
         )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gflowvlm.batch import Row, StepScores
 from gflowvlm.config.training import Schedule
-from gflowvlm.episode import Episode, Segment
+from gflowvlm.episode import Ending, Episode, Segment
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation import metrics
 from gflowvlm.objectives.balance import terminal_balance
@@ -58,11 +58,11 @@ class BalanceTraining:
         episodes, rows = [p.episode for p in whole], [p.row for p in whole]
         rewards = [self.reward(episode) for episode in episodes]
         beta = self.beta.at(update)
-        log_ref = self._reference(rows)
+        log_ref, log_ref_done = self._reference(rows)
         if update == 0:
             # log_pf equals log_ref where training begins at the reference: a_T is beta log R then.
             self._initialise_flow(episodes, rewards, log_ref, beta)
-        judge = _Judge(self, episodes, rewards, log_ref, beta)
+        judge = _Judge(self, episodes, rewards, log_ref, log_ref_done, beta)
         return Work(
             rows=rows,
             loss=judge,
@@ -71,17 +71,25 @@ class BalanceTraining:
             metrics={**_outcomes(episodes, rewards), "cut": float(len(played) - len(whole))},
         )
 
-    def _reference(self, rows: Sequence[Row]) -> list[Tensor]:
-        """Per row, [T] log-prob of its decisions under the frozen reference."""
+    def _reference(self, rows: Sequence[Row]) -> tuple[list[Tensor], list[Tensor]]:
+        """Per row, [T] log-prob of its decisions and [T] of DONE, under the frozen reference.
+
+        The second list is zeros where DONE is forbidden.
+        """
         if self.alpha == 0:
-            return [torch.zeros(row.num_decisions) for row in rows]
+            zeros = [torch.zeros(row.num_decisions) for row in rows]
+            return zeros, zeros
         parts: list[Tensor] = []
+        done: list[Tensor] = []
         for first in range(0, len(rows), self.rows_per_pass):
             chunk = rows[first : first + self.rows_per_pass]
             scores = self.policy.score_reference(chunk)
             log_ref = weighted_log_prob(scores, self.thought_weight)
-            parts += log_ref.split([row.num_decisions for row in chunk])
-        return parts
+            lengths = [row.num_decisions for row in chunk]
+            parts += log_ref.split(lengths)
+            stop = torch.zeros_like(log_ref) if scores.log_p_done is None else scores.log_p_done
+            done += stop.split(lengths)
+        return parts, done
 
     def _initialise_flow(
         self,
@@ -111,6 +119,7 @@ class _Judge:
     episodes: Sequence[Episode]
     rewards: Sequence[LogReward]
     log_ref: Sequence[Tensor]
+    log_ref_done: Sequence[Tensor]
     beta: float
 
     def __call__(self, scores: StepScores, part: slice) -> ObjectiveOutput:
@@ -124,6 +133,8 @@ class _Judge:
             flow=scores.flow if method.objective.needs_flow else None,
             alpha=method.alpha,
             beta=self.beta,
+            log_p_done=scores.log_p_done,
+            log_ref_done=torch.cat(list(self.log_ref_done[part])).to(scores.action_log_prob.device),
         )
         output = method.objective(batch)
         moved = torch.where(batch.valid, batch.log_pf - batch.log_ref, 0.0).sum(1).mean()
@@ -185,4 +196,6 @@ def _outcomes(episodes: Sequence[Episode], rewards: Sequence[LogReward]) -> dict
     ):
         if value is not None:
             values[name] = value
+    if any(episode.ending is Ending.DONE for episode in episodes):
+        values["done"] = sum(e.ending is Ending.DONE for e in episodes) / len(episodes)
     return values
