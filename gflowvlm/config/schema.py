@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from gflowvlm.config.environment import EnvironmentConfig
 from gflowvlm.config.objective import (
+    DoneDetailedBalance,
+    DoneSubTrajectoryBalance,
     ObjectiveConfig,
     TrajectoryBalance,
     VarianceTrajectoryBalance,
@@ -78,6 +80,17 @@ class RunConfig(Section):
                 "episodes of a group; set trainer.group_size to 2 or more"
             )
         return self
+
+    @property
+    def says_done(self) -> bool:
+        """Whether the policy may end an episode by the reply DONE."""
+        match self.objective:
+            case DoneDetailedBalance() | DoneSubTrajectoryBalance():
+                return True
+            case SupervisedFineTuning():
+                return self.objective.done_share > 0
+            case _:
+                return False
 
     @property
     def run_dir(self) -> Path:

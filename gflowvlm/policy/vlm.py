@@ -50,6 +50,10 @@ class PolicySettings:
     """A reply without an end after so many tokens is cut off."""
     context_tokens: int | None = None
     """Longest sequence; None asks the model's config."""
+    done: bool = False
+    """Whether a reserved token may stand in place of a reply and end the episode."""
+    done_token: str | None = None
+    """Which one; None takes the first special token that has no other duty."""
     flow_head: bool = True
     """Whether histories get a log-flow."""
     head_width: int = 256
@@ -101,11 +105,18 @@ class VLMPolicy:
         vocabulary = Vocabulary(processor.tokenizer, model.config, layer.weight.shape[0])
         self.chat = Chat(processor, vocabulary, family, model.generation_config)
         constrained = settings.actions == "constrained"
+        template = str(
+            getattr(processor, "chat_template", None) or vocabulary.tokenizer.chat_template
+        )
+        done = None
+        if settings.done:
+            done = vocabulary.done_id(self.chat.end_ids, template, settings.done_token)
         self.rules = ReplyRules(
             self.chat,
             constrained=constrained,
             thought=settings.thought,
             max_tokens=settings.max_reply_tokens,
+            done=done,
         )
         text_config = model.config.get_text_config()
         self.adapters = self._adapt(start_adapter)
@@ -245,6 +256,7 @@ class VLMPolicy:
         return LanguageHead(
             layer,
             forbidden,
+            done=self.rules.done,
             temperature=self.settings.temperature,
             softcap=getattr(text_config, "final_logit_softcapping", None),
             chunk=self.settings.score_chunk,
