@@ -68,12 +68,7 @@ def expert_games(
         UserError: the environment has no expert.
     """
     environment = make()
-    player = cast(Expert, environment.unwrapped)
-    if not hasattr(player, "expert"):
-        raise UserError(
-            f"{type(player).__name__} has no expert(), expected one for supervised fine-tuning: "
-            "add the method, or train from your own dataset"
-        )
+    player = _player(environment)
     for seed in seeds:
         pixels, info = environment.reset(seed=seed)
         shown: list[Observation] = []
@@ -89,18 +84,32 @@ def expert_games(
             ended = terminated or truncated
         draw = np.random.default_rng([seed, _DONE_STREAM])
         if draw.random() < done_share:
-            if done_at == "goal" and info.get("success"):
+            if done_at == "prefix":
+                stop = int(draw.integers(len(shown)))
+                shown, replies = shown[: stop + 1], [*replies[:stop], DONE_REPLY]
+            elif info.get("success"):
                 check(info)
                 shown.append(observe(pixels, info))
                 replies.append(DONE_REPLY)
-            elif done_at == "prefix":
-                stop = int(draw.integers(len(shown)))
-                shown, replies = shown[: stop + 1], [*replies[:stop], DONE_REPLY]
-        yield [
-            Exchange(image=o.image, text=turn.text, reply=reply)
-            for o, turn, reply in zip(shown, turns_of(shown), replies, strict=True)
-        ]
+        yield _exchanges(shown, replies)
     environment.close()
+
+
+def _player(environment: gymnasium.Env[Any, Any]) -> Expert:
+    player = environment.unwrapped
+    if not hasattr(player, "expert"):
+        raise UserError(
+            f"{type(player).__name__} has no expert(), expected one for supervised fine-tuning: "
+            "add the method, or train from your own dataset"
+        )
+    return cast(Expert, player)
+
+
+def _exchanges(shown: Sequence[Observation], replies: Sequence[str]) -> list[Exchange]:
+    return [
+        Exchange(image=o.image, text=turn.text, reply=reply)
+        for o, turn, reply in zip(shown, turns_of(shown), replies, strict=True)
+    ]
 
 
 def to_dataset(conversations: Iterable[tuple[str, Sequence[Exchange]]]) -> Dataset:

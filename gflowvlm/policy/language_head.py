@@ -96,13 +96,8 @@ class LanguageHead:
         log_prob = torch.zeros(len(allowed), device=device)
         entropy = torch.zeros(len(allowed), device=device)
         done = torch.full_like(log_prob, float("nan"))
-        kinds: dict[tuple[bool, bool], list[int]] = {}
-        for i, (ids, begins) in enumerate(zip(allowed, first, strict=True)):
-            if ids is None or len(ids) > 1:
-                stops = begins and self.done is not None
-                kinds.setdefault((ids is not None, stops), []).append(i)
         places, log_probs, entropies, stopping = [], [], [], []
-        for (constrained, stops), steps in kinds.items():
+        for (constrained, stops), steps in self._kinds(allowed, first).items():
             for begin in range(0, len(steps), self.chunk):
                 part = steps[begin : begin + self.chunk]
                 index = torch.tensor(part, device=device)
@@ -125,6 +120,17 @@ class LanguageHead:
             entropy.index_copy(0, place, torch.cat(entropies)),
             done.index_copy(0, place, torch.cat(stopping)),
         )
+
+    def _kinds(
+        self, allowed: Sequence[tuple[int, ...] | None], first: Sequence[bool]
+    ) -> dict[tuple[bool, bool], list[int]]:
+        """Steps with a choice, by (constrained to some ids, DONE may be said)."""
+        kinds: dict[tuple[bool, bool], list[int]] = {}
+        for step, (ids, begins) in enumerate(zip(allowed, first, strict=True)):
+            if ids is None or len(ids) > 1:
+                stops = begins and self.done is not None
+                kinds.setdefault((ids is not None, stops), []).append(step)
+        return kinds
 
     def _score_chunk(
         self,

@@ -104,24 +104,11 @@ class VLMPolicy:
         layer: Any = model.get_output_embeddings()
         vocabulary = Vocabulary(processor.tokenizer, model.config, layer.weight.shape[0])
         self.chat = Chat(processor, vocabulary, family, model.generation_config)
-        constrained = settings.actions == "constrained"
-        template = str(
-            getattr(processor, "chat_template", None) or vocabulary.tokenizer.chat_template
-        )
-        done = None
-        if settings.done:
-            done = vocabulary.done_id(self.chat.end_ids, template, settings.done_token)
-        self.rules = ReplyRules(
-            self.chat,
-            constrained=constrained,
-            thought=settings.thought,
-            max_tokens=settings.max_reply_tokens,
-            done=done,
-        )
+        self.rules = self._reply_rules(vocabulary)
         text_config = model.config.get_text_config()
         self.adapters = self._adapt(start_adapter)
         self.backbone = Backbone(model, family, pad_id=self.chat.closing_id)
-        forbidden = vocabulary.forbidden(self.chat.end_ids, constrained=constrained)
+        forbidden = vocabulary.forbidden(self.chat.end_ids, constrained=self.rules.constrained)
         self.language = self._language_head(forbidden)
         self.flow_head = None
         if settings.flow_head:
@@ -248,6 +235,20 @@ class VLMPolicy:
             alpha=self.settings.lora_alpha,
             targets=self.settings.targets,
             start=start_adapter,
+        )
+
+    def _reply_rules(self, vocabulary: Vocabulary) -> ReplyRules:
+        settings, done = self.settings, None
+        if settings.done:
+            template = getattr(self.processor, "chat_template", None)
+            written = str(template or vocabulary.tokenizer.chat_template)
+            done = vocabulary.done_id(self.chat.end_ids, written, settings.done_token)
+        return ReplyRules(
+            self.chat,
+            constrained=settings.actions == "constrained",
+            thought=settings.thought,
+            max_tokens=settings.max_reply_tokens,
+            done=done,
         )
 
     def _language_head(self, forbidden: Sequence[int]) -> LanguageHead:
