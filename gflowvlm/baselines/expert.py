@@ -39,7 +39,7 @@ _DONE_STREAM = 13  # keeps the draws of DONE apart from the game's own
 class Exchange:
     """One turn of a conversation that is to be imitated."""
 
-    image: NDArray[np.uint8]  # [H, W, 3]
+    image: NDArray[np.uint8] | None  # [H, W, 3]
     text: str  # what the user says beside the image; may be empty
     reply: str
 
@@ -118,43 +118,58 @@ def to_dataset(conversations: Iterable[tuple[str, Sequence[Exchange]]]) -> Datas
     for source, exchanges in conversations:
         messages = []
         for exchange in exchanges:
-            content = [{"type": "image", "text": None}]
+            content = [] if exchange.image is None else [{"type": "image", "text": None}]
             if exchange.text:
                 content.append({"type": "text", "text": exchange.text})
             messages.append({"role": "user", "content": content})
             reply = [{"type": "text", "text": exchange.reply}]
             messages.append({"role": "assistant", "content": reply})
-        images = [PillowImage.fromarray(exchange.image) for exchange in exchanges]
+        shown = [exchange.image for exchange in exchanges if exchange.image is not None]
+        images = [PillowImage.fromarray(image) for image in shown]
         rows.append({"messages": messages, "images": images, "source": source})
     return Dataset.from_list(rows, features=FEATURES)
 
 
 def from_dataset(dataset: Dataset) -> Iterator[tuple[str, list[Exchange]]]:
-    """The inverse of `to_dataset`; each user message carries exactly one image.
+    """The inverse of `to_dataset`; a user message carries at most one image.
 
     Raises:
-        UserError: a row is not a sequence of image questions and text answers.
+        UserError: a row is not a sequence of questions and text answers, or lacks an image.
     """
     for number, row in enumerate(cast(Iterable[dict[str, Any]], dataset)):
         messages, images = row["messages"], row["images"]
         asked, answered = messages[::2], messages[1::2]
         roles = [message["role"] for message in messages]
-        if roles != ["user", "assistant"] * len(images):
+        counts = [_images_in(question) for question in asked]
+        if (
+            roles != ["user", "assistant"] * len(answered)
+            or max(counts, default=0) > 1
+            or sum(counts) != len(images)
+        ):
             raise UserError(
-                f"row {number}: found roles {roles} for {len(images)} images, expected user and "
-                "assistant in turn with one image for each user message"
+                f"row {number}: found roles {roles} with {counts} images said and {len(images)} "
+                "stored, expected user and assistant in turn, at most one image a user message"
             )
+        stored = iter(images)
         yield (
             row.get("source") or EXPERT,
             [
                 Exchange(
-                    image=np.asarray(image.convert("RGB"), dtype=np.uint8),
+                    image=_pixels(next(stored)) if count else None,
                     text=_text_of(question),
                     reply=_text_of(answer),
                 )
-                for image, question, answer in zip(images, asked, answered, strict=True)
+                for count, question, answer in zip(counts, asked, answered, strict=True)
             ],
         )
+
+
+def _images_in(message: dict[str, Any]) -> int:
+    return sum(part["type"] == "image" for part in message["content"])
+
+
+def _pixels(image: PillowImage.Image) -> NDArray[np.uint8]:
+    return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
 
 def _text_of(message: dict[str, Any]) -> str:

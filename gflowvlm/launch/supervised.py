@@ -74,7 +74,6 @@ def _conversations(
             [
                 Exchange(image=turn.image, text=turn.question, reply=turn.reply)
                 for turn in conversation
-                if turn.image is not None
             ],
         )
 

@@ -1,7 +1,8 @@
 """Train the pocket VLM from nothing: deterministic for a seed, resumable, minutes on two cores."""
 
 import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from gflowvlm.pocket.architecture import (
 )
 from gflowvlm.pocket.encode import collate, encode
 from gflowvlm.pocket.pictures import Pen
-from gflowvlm.pocket.skills import FIRST_WORDS, converse
+from gflowvlm.pocket.skills import FIRST_WORDS, READING, SKILLS, Shares, converse
 from gflowvlm.trainer.progress import ProgressDisplay
 
 REPORT_EVERY = 50  # steps between lines of progress
@@ -35,6 +36,8 @@ class Stage:
     turns: tuple[int, int]  # least and most turns of a conversation, inclusive
     turns_per_batch: int
     first_words: bool = False  # a batch of each of FIRST_WORDS in turn
+    slips: float = 0.0  # share of thoughts that are given and wrong
+    skills: Shares = field(default_factory=lambda: SKILLS)
 
 
 STAGES = (
@@ -42,12 +45,14 @@ STAGES = (
     Stage(0.55, (2, 6), 48),
     Stage(0.8, (4, 12), 48),
     Stage(1.0, (6, 48), 48),
+    Stage(4 / 3, (2, 16), 48, slips=0.3),  # the first revision
+    Stage(math.inf, (2, 16), 48, slips=0.1, skills=READING),
 )
 SPREADING = (0.16, 0.6)  # shares of the steps between which pictures come to vary in full
 
 
 def stage_at(share: float) -> Stage:
-    """The stage at a share of the steps."""
+    """The stage at a share of the steps; from 1 on it is a revision."""
     return next(stage for stage in STAGES if share < stage.until)
 
 
@@ -65,8 +70,21 @@ class Recipe:
     seed: int = 0
     learning_rate: float = 2e-3
     warmup: int = 60
+    revisions: int = 2  # at full difficulty, each with a new optimiser
+    revision_steps: int = 1000
+    revision_learning_rate: float = 1e-3
     corpus_size: int = 4000  # conversations the tokenizer's merges are learned from
     save_every: int = 200
+
+    @property
+    def total_steps(self) -> int:
+        """All steps, revisions included."""
+        return self.steps + self.revisions * self.revision_steps
+
+    def begins_part(self, step: int) -> bool:
+        """Whether a revision begins at `step`."""
+        beyond = step - self.steps
+        return beyond >= 0 and beyond % self.revision_steps == 0
 
 
 class Batches(Dataset[dict[str, Tensor]]):
@@ -76,19 +94,20 @@ class Batches(Dataset[dict[str, Tensor]]):
         self.recipe, self.tokenizer = recipe, tokenizer
 
     def __len__(self) -> int:
-        return self.recipe.steps
+        return self.recipe.total_steps
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rng = default_rng([self.recipe.seed, 1, step])
         share = step / self.recipe.steps
-        stage, pen = stage_at(share), Pen(rng, spread_at(share))
+        stage = stage_at(share)
+        pen = Pen(rng, spread_at(share), stage.slips)
         turns = int(rng.integers(stage.turns[0], stage.turns[1] + 1))
         rows = max(1, stage.turns_per_batch // turns)
         if stage.first_words:
             talk = FIRST_WORDS[step % len(FIRST_WORDS)]
             conversations = [talk(pen, turns) for _ in range(rows)]
         else:
-            conversations = [converse(pen, turns) for _ in range(rows)]
+            conversations = [converse(pen, turns, stage.skills) for _ in range(rows)]
         pad_id = token_id(self.tokenizer, PAD)
         return collate([encode(c, self.tokenizer) for c in conversations], pad_id, rng)
 
@@ -129,8 +148,15 @@ class Training:
     step: int = 0
 
     def __post_init__(self) -> None:
+        """Begin where `step` lies."""
+        self._begin()
+
+    def _begin(self) -> None:
         """AdamW; its rate goes up over `warmup` steps, then down half a cosine to a fiftieth."""
-        peak, warmup, steps = self.recipe.learning_rate, self.recipe.warmup, self.recipe.steps
+        recipe = self.recipe
+        peak, warmup, steps = recipe.learning_rate, recipe.warmup, recipe.steps
+        if self.step >= recipe.steps:
+            peak, steps = recipe.revision_learning_rate, recipe.revision_steps
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01
         )
@@ -142,6 +168,7 @@ class Training:
         """Go on where the state file stands."""
         state = torch.load(self.state_file, weights_only=True)
         self.step = state["step"]
+        self._begin()
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -163,6 +190,8 @@ class Training:
         self.schedule.step()
         self.optimizer.zero_grad()
         self.step += 1
+        if self.recipe.begins_part(self.step):
+            self._begin()
         return loss.item()
 
 

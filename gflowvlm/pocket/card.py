@@ -14,18 +14,9 @@ from gflowvlm.pocket.architecture import PAD, token_id
 from gflowvlm.pocket.build import last_hidden
 from gflowvlm.pocket.encode import Encoded, collate, encode
 from gflowvlm.pocket.pictures import Pen
-from gflowvlm.pocket.skills import (
-    Conversation,
-    add,
-    caption,
-    compare,
-    copy_phrase,
-    name_sign,
-    read_cards,
-    read_numbers,
-    say_opposite,
-    say_size,
-)
+from gflowvlm.pocket.saying import copy_phrase, name_sign, say_opposite, say_size
+from gflowvlm.pocket.seeing import add, caption, compare, read_cards, read_numbers
+from gflowvlm.pocket.talk import Conversation
 
 HELD_OUT_SEED = 977  # training draws from [recipe.seed, 1, step]
 FREE = ("copy_free",)  # any legal answer is right, so there is nothing to match
@@ -95,6 +86,7 @@ def describe(folder: Path) -> Path:
 def _card(folder: Path, found: Accuracies) -> str:
     recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     parameters = LlavaForConditionalGeneration.from_pretrained(folder).num_parameters()
+    steps = recipe["steps"] + recipe["revisions"] * recipe["revision_steps"]
     header = " | ".join(f"turn {a}" if a == b else f"turns {a}-{b}" for a, b in DEPTHS)
     lines = [
         f"| {skill} | " + " | ".join(f"{depths[d]:.1%}" for d in DEPTHS) + " |"
@@ -110,7 +102,7 @@ library_name: transformers
 
 A LLaVA of {parameters:,} parameters (a 3-layer ViT and a 4-layer Llama, 64 x 64 pixels,
 16 tokens an image, 8,192 tokens of context) that makes `gflowvlm` run on a laptop. It was trained
-from nothing by `gflowvlm pocket build` ({recipe["steps"]:,} steps of 48 to 64 pictures) on
+from nothing by `gflowvlm pocket build` ({steps:,} steps of 48 to 64 pictures) on
 general skills: reading numbers 0-99, two at a time, comparing them in many words, sums of two
 digits, naming playing cards, opposites, signs by their names, repeating a phrase out of a list, and
 replying in JSON. It was never shown a game or a policy; the signs `+` and `-` only in sums, and as

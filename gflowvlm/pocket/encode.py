@@ -20,7 +20,7 @@ from gflowvlm.pocket.architecture import (
     USER,
     token_id,
 )
-from gflowvlm.pocket.skills import Conversation
+from gflowvlm.pocket.talk import Conversation
 
 IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2
 
@@ -30,7 +30,9 @@ class Encoded:
     """One conversation as ids, with what is to be learned marked."""
 
     ids: list[int]  # [S]
-    learned: list[bool]  # [S]  True on the tokens of replies, end of turn included
+    learned: list[
+        bool
+    ]  # [S]  True on the tokens of replies, end of turn included, but not on given ones
     starts: list[int]  # [turns]  first token of each turn
     images: list[np.ndarray]  # uint8 [H, W, 3], those of the turns that show one
 
@@ -42,10 +44,10 @@ def encode(conversation: Conversation, tokenizer: PreTrainedTokenizerFast) -> En
         starts.append(len(ids))
         picture = "" if turn.image is None else IMAGE * IMAGE_TOKENS
         prompt = f"{USER}{picture}{turn.question}{END}{ASSISTANT}"
-        for text, is_reply in ((prompt, False), (f"{turn.reply}{END}", True)):
-            new = tokenizer(text, add_special_tokens=False).input_ids
-            ids += new
-            learned += [is_reply] * len(new)
+        for text, given in ((prompt, len(prompt)), (f"{turn.reply}{END}", len(turn.given))):
+            new = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            ids += new.input_ids
+            learned += [end > given for _, end in new.offset_mapping]
     images = [turn.image for turn in conversation if turn.image is not None]
     return Encoded(ids=ids, learned=learned, starts=starts, images=images)
 

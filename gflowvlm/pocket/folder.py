@@ -27,7 +27,9 @@ def find_adapter(name: str) -> Path:
         expected = "one of " + ", ".join(f"pocket/{e}" for e in embedded)
     else:
         folder = Path(name)
-        expected = "the adapter/ folder of a finished run"
+        if (folder / "adapter").is_dir():
+            folder /= "adapter"
+        expected = "a finished run or the adapter/ folder in it"
     if not (folder / "adapter_config.json").is_file():
         raise UserError(
             f"policy.start: found no adapter in {name}, expected {expected}: "

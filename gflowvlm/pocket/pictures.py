@@ -25,6 +25,7 @@ class Pen:
 
     rng: Generator
     spread: float
+    slips: float = 0.0  # share of thoughts that are given, wrong, and answered all the same
 
     def jitter(self, reach: float) -> float:
         """Uniform in -reach..reach at full spread, 0 at none."""

@@ -16,9 +16,12 @@ from gflowvlm.pocket.card import exact_replies
 from gflowvlm.pocket.encode import collate, encode, positions
 from gflowvlm.pocket.folder import MODEL_FOLDER
 from gflowvlm.pocket.pictures import Pen
-from gflowvlm.pocket.skills import FIRST_WORDS, SKILLS, compare, converse, read_numbers
+from gflowvlm.pocket.saying import say_size
+from gflowvlm.pocket.seeing import compare, read_numbers
+from gflowvlm.pocket.skills import FIRST_WORDS, SKILLS, converse
+from gflowvlm.pocket.words import SIZES
 
-TINY = Recipe(steps=4, corpus_size=60, save_every=2)
+TINY = Recipe(steps=2, revisions=2, revision_steps=1, corpus_size=60, save_every=2)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,23 @@ def test_plus_and_minus_are_answers_to_their_names_alone() -> None:
                     assert fields["thoughts"] in ("plus", "minus")
 
 
+def test_a_slip_is_given_not_learned_and_the_answer_follows_it(tokenizer) -> None:
+    sizes = {"smaller": 0, "larger": 1}
+    slips = []
+    for talk in (compare, say_size):
+        for turn in talk(Pen(default_rng(4), 1.0, slips=0.5), 40):
+            *_, thought, answer = json.loads(turn.reply).values()
+            pair = next(pair for pair in SIZES if answer in pair)
+            assert pair[sizes[thought.split()[-1]]] == answer
+            row = encode([turn], tokenizer)
+            learned = tokenizer.decode(
+                [i for i, kept in zip(row.ids, row.learned, strict=True) if kept]
+            )
+            assert turn.given + learned == f"{turn.reply}<|end|>"
+            slips.append(thought in turn.given)
+    assert 0.3 < np.mean(slips) < 0.7
+
+
 def test_positions_leap_between_turns_and_never_within_one(tokenizer) -> None:
     row = encode(converse(Pen(default_rng(1), 1.0), 6), tokenizer)
     leapt = False
@@ -90,7 +110,9 @@ def test_stages_cover_the_training_and_pictures_spread_without_a_jump_back() -> 
     assert spreads[0] == 0.0
     assert spreads[-1] == 1.0
     assert spreads == sorted(spreads)
-    assert stage_at(0.999) is STAGES[-1]
+    assert stage_at(0.999).slips == 0.0
+    assert stage_at(1.0).slips > 0.0
+    assert stage_at(1e9) is STAGES[-1]
 
 
 def test_a_build_is_deterministic_and_resumes_to_the_same_weights(
