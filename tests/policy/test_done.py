@@ -32,9 +32,9 @@ def prefer_done(policy: VLMPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def scripted(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
         chosen = draw(logits, uniform)
-        if logits.shape == (len(chosen), vocabulary) and len(chosen) > 1:
-            if logits[1, done] > -torch.inf:
-                chosen[1] = done
+        free = len(chosen) > 1 and logits.shape[1] == vocabulary
+        if free and logits[1, done] > -torch.inf:
+            chosen[1] = done
         return chosen
 
     monkeypatch.setattr(session, "inverse_cdf", scripted)

@@ -129,7 +129,7 @@ def test_prefixes_that_done_ends_reach_their_exact_law(
 THINKING = [0.5, 0.14, 0.06, 0.1, 0.2]
 """The reference's probabilities of (thought, move) and of DONE."""
 # Sharpened thoughts are rare; what is never sampled is never balanced, so they are explored.
-PAPERS: dict[str, float] = {"thought_weight": 0.4, "exploration_temperature": 2.0}
+PAPERS: Any = {"thought_weight": 0.4, "exploration_temperature": 2.0}
 
 
 def test_the_papers_thought_weight_reaches_its_own_law_and_not_that_of_weight_one(
