@@ -44,6 +44,8 @@ class StepScores:
     flow: Tensor | None  # [D + N]   log F at each row's T+1 states, float32, or None without a head
     token_log_prob: Tensor  # [M]    each sampled token, nats
     token_decision: Tensor  # [M]    int64, which of the D decisions it belongs to
+    log_p_done: Tensor | None = None  # [D]  log-prob of DONE in place of each reply, nats, or None
+    #                                        where DONE is forbidden; NaN before a given reply
 
 
 def concatenate(parts: Sequence[StepScores]) -> StepScores:
@@ -54,6 +56,8 @@ def concatenate(parts: Sequence[StepScores]) -> StepScores:
         before += len(part.action_log_prob)
     flows = [part.flow for part in parts if part.flow is not None]
     assert len(flows) in (0, len(parts)), "some parts have flows and some have none"
+    stops = [part.log_p_done for part in parts if part.log_p_done is not None]
+    assert len(stops) in (0, len(parts)), "some parts may say DONE and some may not"
     return StepScores(
         thought_log_prob=torch.cat([part.thought_log_prob for part in parts]),
         action_log_prob=torch.cat([part.action_log_prob for part in parts]),
@@ -61,6 +65,7 @@ def concatenate(parts: Sequence[StepScores]) -> StepScores:
         flow=torch.cat(flows) if flows else None,
         token_log_prob=torch.cat([part.token_log_prob for part in parts]),
         token_decision=torch.cat(decisions),
+        log_p_done=torch.cat(stops) if stops else None,
     )
 
 
@@ -80,7 +85,10 @@ class TrajectoryBatch:
     ended: Tensor  # [B]           bool, False where the collector cut the episode
     log_flow: Tensor | None = None  # [B, T+1]  log F of the history before each decision
     log_reward_to_date: Tensor | None = None  # [B, T+1]  log-reward accrued so far, nats
-    log_p_done: Tensor | None = None  # [B, T+1]  log-prob of stopping at each history
+    log_p_done: Tensor | None = None  # [B, T+1]  log-prob of DONE at each history, 0 once ended
+    log_ref_done: Tensor | None = None  # [B, T+1]  the same under the frozen reference, nats
+    log_reward_done: Tensor | None = None  # [B, T+1]  log R if DONE is said there, un-tempered
+    said_done: Tensor | None = None  # [B]  bool, True where the last decision is DONE itself
     alpha: float = 1.0  # weight of the reference: target is R^beta * p_ref^alpha
     beta: float = 1.0  # inverse temperature of the reward
 
@@ -91,7 +99,10 @@ class TrajectoryBatch:
             assert getattr(self, name).shape == (rows, steps), name
         for name in ("log_reward", "length", "group", "ended"):
             assert getattr(self, name).shape == (rows,), name
-        for name in ("log_flow", "log_reward_to_date", "log_p_done"):
+        for name in (
+            *("log_flow", "log_reward_to_date"),
+            *("log_p_done", "log_ref_done", "log_reward_done"),
+        ):
             value = getattr(self, name)
             assert value is None or value.shape == (rows, steps + 1), name
         assert bool(((self.length >= 1) & (self.length <= steps)).all()), "length"

@@ -30,6 +30,8 @@ class Ending(StrEnum):
 
     TERMINATED = "terminated"
     """The environment ended it (goal, limit or failure)."""
+    DONE = "done"
+    """The policy's last reply is DONE; the reward is that of the history it was said at."""
     INVALID_REPLY = "invalid_reply"
     """The policy's last reply names no legal action; counts as a failure."""
     TRUNCATED = "truncated"
@@ -61,7 +63,8 @@ class Reply:
     log_probs: tuple[float, ...]  # behaviour log-prob of each token, nats; 0 for forced tokens
     fields: Mapping[str, str] = field(default_factory=dict)  # what the reply states, as text
     action: int | None = None  # index into the observation's legal actions
-    problem: ReplyProblem | None = None  # None exactly when action is not None
+    problem: ReplyProblem | None = None  # None where the reply acts or is DONE
+    done: bool = False  # the reply is DONE: no action, no thought, the end of the episode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,8 @@ class Decision:
     reward: float  # the environment's own reward for the step
     facts: Mapping[str, str] = field(default_factory=dict)  # truth of observation.reply_fields
     extra_steps: int = 0  # steps beyond the shortest way, counted up to and with this step
+    success: bool = False  # whether the goal is reached after this step
+    distance: int | None = None  # steps still to go after this step, where the environment says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +92,7 @@ class Episode:
     decisions: tuple[Decision, ...]
     ending: Ending
     success: bool  # the environment's own word
+    start_distance: int | None = None  # steps to go at the start, where the environment says
 
     @property
     def total_reward(self) -> float:
@@ -103,7 +109,7 @@ class Episode:
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """The action words taken; an invalid reply contributes none."""
+        """The action words taken; an invalid reply and DONE contribute none."""
         return tuple(
             d.observation.legal_actions[d.reply.action]
             for d in self.decisions

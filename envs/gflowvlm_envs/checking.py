@@ -17,6 +17,7 @@ _TYPES: dict[str, type] = {
     "text": str,
     "success": bool,
     "extra_steps": int,
+    "distance": int,
 }
 
 Game = gymnasium.Env[Any, Any]
@@ -66,12 +67,19 @@ def _check_spaces(where: str, env: Game) -> None:
 
 def _check_info(where: str, env: Game, info: Info) -> None:
     for key in get_type_hints(StepInfo):
+        if key not in info and key in StepInfo.__optional_keys__:
+            continue
         _require(key in info, f"{where}: found info without {key!r}, expected StepInfo: add it")
         found, expected = type(info[key]).__name__, _TYPES[key].__name__
         _require(
             found == expected,
             f"{where}: found info[{key!r}] of type {found}, expected {expected}: convert it",
         )
+    _require(
+        ("distance" not in info) or (info["distance"] == 0) == info["success"],
+        f"{where}: found distance {info.get('distance')} and success {info['success']}, expected "
+        "distance 0 exactly at the goal: mend one of them",
+    )
     assert isinstance(env.action_space, spaces.Discrete)
     legal, most = info["legal_actions"], env.action_space.n
     _require(

@@ -7,7 +7,15 @@ it, says it in the task text and ends with `terminated=True`, never with `trunca
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar, runtime_checkable
+from typing import (
+    Any,
+    NamedTuple,
+    NotRequired,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    runtime_checkable,
+)
 
 import gymnasium
 import numpy as np
@@ -30,6 +38,8 @@ class StepInfo(TypedDict):
     """Whether the goal has been reached."""
     extra_steps: int
     """Steps taken so far beyond what the shortest way needed; never decreases."""
+    distance: NotRequired[int]
+    """Steps that the shortest way to the goal still needs, where that is known; 0 at the goal."""
 
 
 class Verdict(NamedTuple):

@@ -187,6 +187,7 @@ class NumberLine(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
             "text": "",
             "success": distance == 0,
             "extra_steps": state.steps + distance - self._start_distance,
+            "distance": distance,
         }
         return dict(info)
 

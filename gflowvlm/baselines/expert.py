@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import gymnasium
 import numpy as np
@@ -14,7 +14,7 @@ from gflowvlm.episode import Episode, Reply
 from gflowvlm.errors import UserError
 from gflowvlm.policy.base import Policy
 from gflowvlm.prompting.messages import turns_of
-from gflowvlm.prompting.reply import format_reply
+from gflowvlm.prompting.reply import DONE_REPLY, format_reply
 from gflowvlm.rollouts.collect import Game, Plan, Played
 from gflowvlm.rollouts.environments import facts_of, observe
 from gflowvlm_envs.contract import Expert
@@ -34,6 +34,7 @@ FEATURES = Features(
 """TRL's conversational vision format; `source` says which part of the loss applies."""
 
 EXPERT = "expert"
+_DONE_STREAM = 13  # keeps the draws of DONE apart from the game's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,8 @@ def expert_games(
     *,
     seeds: Iterable[int],
     mistakes: float,
+    done_share: float = 0.0,
+    done_at: Literal["goal", "prefix"] = "prefix",
     check: Callable[[dict[str, Any]], None] = lambda info: None,
 ) -> Iterator[list[Exchange]]:
     """One conversation a seed: the expert is wrong, in thought and action, by `mistakes`.
@@ -58,6 +61,9 @@ def expert_games(
         make: builds the environment; it must offer `expert`.
         seeds: start seeds.
         mistakes: share of moves replaced by a wrong one.
+        done_share: share of the games that end with DONE.
+        done_at: at which history it is said, a uniformly drawn one before the end, or the goal
+            (then games that miss it end without).
         check: called with every `info` shown; raises if it may not be trained on.
 
     Raises:
@@ -68,9 +74,19 @@ def expert_games(
     for number, seed in enumerate(seeds):
         game = _play(environment, Plan(index=number, group=number, seed=seed), mistakes, check)
         shown = [decision.observation for decision in game.decisions]
+        replies = [decision.reply.text for decision in game.decisions]
+        draw = np.random.default_rng([seed, _DONE_STREAM])
+        if draw.random() < done_share:
+            if done_at == "prefix":
+                stop = int(draw.integers(len(shown)))
+                shown, replies = shown[: stop + 1], [*replies[:stop], DONE_REPLY]
+            elif game.success:
+                check(game.info)
+                shown.append(observe(game.pixels, game.info))
+                replies.append(DONE_REPLY)
         yield [
-            Exchange(image=o.image, text=turn.text, reply=decision.reply.text)
-            for o, turn, decision in zip(shown, turns_of(shown), game.decisions, strict=True)
+            Exchange(image=o.image, text=turn.text, reply=reply)
+            for o, turn, reply in zip(shown, turns_of(shown), replies, strict=True)
         ]
     environment.close()
 

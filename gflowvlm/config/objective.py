@@ -39,16 +39,37 @@ class SubTrajectoryBalance(Section):
     """Whether flows are learned as what is to come, with the accrued log-reward added to them."""
 
 
+class DoneDetailedBalance(Section):
+    """Detailed balance of prefixes that the policy may end by DONE (Kang et al. 2025)."""
+
+    type: Literal["db_done"] = "db_done"
+
+
+class DoneSubTrajectoryBalance(Section):
+    """Every piece between two prefixes that DONE may end (Hu et al. 2023, eq. 3)."""
+
+    type: Literal["subtb_done"] = "subtb_done"
+    decay: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Weight of a piece of n+1 decisions relative to one of n; the paper's sum has equal ones."""
+
+
 OFF_POLICY = (
     TrajectoryBalance,
     VarianceTrajectoryBalance,
     DetailedBalance,
     SubTrajectoryBalance,
+    DoneDetailedBalance,
+    DoneSubTrajectoryBalance,
 )
 """Objectives whose residuals can all be zero where transitions are deterministic, so that episodes
 of any origin may enter without weights; every other one is kept to its own policy's."""
 
 ObjectiveConfig = Annotated[
-    TrajectoryBalance | VarianceTrajectoryBalance | DetailedBalance | SubTrajectoryBalance,
+    TrajectoryBalance
+    | VarianceTrajectoryBalance
+    | DetailedBalance
+    | SubTrajectoryBalance
+    | DoneDetailedBalance
+    | DoneSubTrajectoryBalance,
     Field(discriminator="type"),
 ]

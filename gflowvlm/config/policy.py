@@ -38,6 +38,8 @@ class PolicyConfig(Section):
     """Weight of a thought's log-probability in a reply's; 1 is a true log-probability."""
     max_reply_tokens: int = Field(default=48, ge=1)
     """A reply longer than this many tokens is cut off and counted as a problem."""
+    done_token: str | None = Field(default=None, min_length=1)
+    """Special token that says DONE, where an objective has it; null for the first unused one."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the frozen weights; log-probabilities are float32 in any case."""
     attention: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"

@@ -40,4 +40,16 @@ class ExpReturnReward(Section):
     """Least log R, and that of every game ended by an invalid reply, nats."""
 
 
-RewardConfig = Annotated[LogLinearReward | ExpReturnReward, Field(discriminator="type")]
+class PaperReward(Section):
+    """GFlowVLM's own reward (Kang et al. 2025); positive at every history of a game."""
+
+    type: Literal["paper"] = "paper"
+    form: Literal["distance", "outcome"] = "distance"
+    """R of NumberLine, 100 / (steps to go + 1), or of Blackjack, 10 (return + 1)."""
+    floor: float = Field(default=-23.02585, allow_inf_nan=False)
+    """Least log R, and that of every game ended by an invalid reply, nats; the paper's 1e-10."""
+
+
+RewardConfig = Annotated[
+    LogLinearReward | ExpReturnReward | PaperReward, Field(discriminator="type")
+]

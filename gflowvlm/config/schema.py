@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from gflowvlm.config.environment import EnvironmentConfig
 from gflowvlm.config.objective import (
     OFF_POLICY,
+    DoneDetailedBalance,
+    DoneSubTrajectoryBalance,
     ObjectiveConfig,
     TrajectoryBalance,
     VarianceTrajectoryBalance,
@@ -135,6 +137,17 @@ class RunConfig(Section):
     def added(self, share: float) -> int:
         """Episodes that are this share of an update, where the rest beside them is played."""
         return round(self.played * share / (1 - self.replay.share - self.expert.share))
+
+    @property
+    def says_done(self) -> bool:
+        """Whether the policy may end an episode by the reply DONE."""
+        match self.objective:
+            case DoneDetailedBalance() | DoneSubTrajectoryBalance():
+                return True
+            case SupervisedFineTuning():
+                return self.objective.done_share > 0
+            case _:
+                return False
 
     @property
     def run_dir(self) -> Path:

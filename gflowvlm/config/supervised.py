@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from gflowvlm.config.section import Section
 
@@ -19,8 +19,21 @@ class SupervisedFineTuning(Section):
     """Share of the expert's moves replaced by a uniformly drawn wrong one, thought and action."""
     general_share: float = Field(default=0.0, ge=0)
     """Rows of general skills mixed in, per row of the task."""
+    done_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the games that end with the reply DONE, which db_done and subtb_done start from."""
+    done_at: Literal["goal", "prefix"] = "prefix"
+    """Where DONE is said: at a `prefix` drawn uniformly, or at the `goal` after its last step."""
     loss_on: tuple[ReplyPart, ...] = Field(default=("fields", "thought", "action"), min_length=1)
     """Parts of a reply that are imitated; the rest is context."""
+
+    @model_validator(mode="after")
+    def _done_is_weighed_against_replies(self) -> "SupervisedFineTuning":
+        if self.done_share and not {"thought", "action"} <= set(self.loss_on):
+            raise ValueError(
+                f"found done_share = {self.done_share} with loss_on = {list(self.loss_on)}; DONE "
+                "is learned against the first token of a thought: name thought and action"
+            )
+        return self
 
     @field_validator("loss_on")
     @classmethod

@@ -96,7 +96,7 @@ def reading_accuracy(episodes: Sequence[Episode]) -> float | None:
     read = [
         all(d.reply.fields.get(name, "").strip() == truth for name, truth in d.facts.items())
         for d in _decisions(episodes)
-        if d.facts
+        if d.facts and not d.reply.done
     ]
     return _share(read) if read else None
 

@@ -35,6 +35,8 @@ def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
         temperature=section.temperature,
         actions=section.actions,
         max_reply_tokens=section.max_reply_tokens,
+        done=config.says_done,
+        done_token=section.done_token,
         flow_head=not supervised and build_objective(objective).needs_flow,
         rank=section.lora.rank,
         lora_alpha=section.lora.alpha,

@@ -60,6 +60,8 @@ def _conversations(
         make,
         seeds=[plan.seed for plan in plans],
         mistakes=section.mistakes,
+        done_share=section.done_share,
+        done_at=section.done_at,
         check=partial(_stays_in_split, make().unwrapped),
     )
     for game in games:

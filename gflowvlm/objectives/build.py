@@ -4,12 +4,15 @@ from typing import assert_never
 
 from gflowvlm.config.objective import (
     DetailedBalance,
+    DoneDetailedBalance,
+    DoneSubTrajectoryBalance,
     ObjectiveConfig,
     SubTrajectoryBalance,
     TrajectoryBalance,
     VarianceTrajectoryBalance,
 )
 from gflowvlm.objectives.base import Objective
+from gflowvlm.objectives.done import DoneFlow
 from gflowvlm.objectives.forward_looking import ForwardLooking
 from gflowvlm.objectives.subtrajectory import SubTrajectoryBalanceLoss
 from gflowvlm.objectives.trajectory import (
@@ -32,5 +35,9 @@ def build_objective(config: ObjectiveConfig) -> Objective:
         case SubTrajectoryBalance():
             loss = SubTrajectoryBalanceLoss(config.decay)
             return ForwardLooking(loss) if config.forward_looking else loss
+        case DoneDetailedBalance():
+            return DoneFlow(DetailedBalanceLoss())
+        case DoneSubTrajectoryBalance():
+            return DoneFlow(SubTrajectoryBalanceLoss(config.decay))
         case _:
             assert_never(config)

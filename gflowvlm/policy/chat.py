@@ -5,6 +5,7 @@ Chunk t is what the template puts between reply t-1, whose end-of-turn token the
 itself, and reply t. Nothing that was fed to the model is ever rendered or tokenised again.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,7 @@ from gflowvlm.policy.vocabulary import Vocabulary
 from gflowvlm.prompting.messages import UserTurn
 
 _TEXT_KEYS = {"input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"}
+_MISSPELT_END = "<\\s>"  # what the template of LLaVA-1.6-Mistral writes for its end of text
 _MARKS = ("Reply0mark", "Reply1mark")  # stand for replies; plain letters survive every template
 
 
@@ -30,6 +32,11 @@ class Chunk:
 
     ids: tuple[int, ...]
     vision: Mapping[str, Tensor]
+
+
+def _closed_up(text: str) -> str:
+    """Without the space that some templates put before a reply: its first token brings one."""
+    return re.sub(rf"\s+(?={'|'.join(_MARKS)})", "", text)
 
 
 class Chat:
@@ -116,7 +123,8 @@ class Chat:
                 "neither the chat template nor the tokenizer has a token that ends a reply: "
                 "set eos_token in tokenizer_config.json"
             )
-        return tokenizer.eos_token_id, ""
+        misspelt = _MISSPELT_END if middle[1].startswith(_MISSPELT_END) else ""
+        return tokenizer.eos_token_id, misspelt
 
     def _declared_ends(self, generation: GenerationConfig | None) -> set[int]:
         """What tokenizer and generation config call the end.
@@ -138,7 +146,7 @@ class Chat:
         whole = self._render(users[0], _MARKS[0], users[1], _MARKS[1], users[2])
         parts = [self._before_first(turns[0]), _MARKS[0], self._between(turns[1])]
         parts += [_MARKS[1], self._between(turns[2])]
-        if whole != "".join(parts):
+        if _closed_up(whole) != _closed_up("".join(parts)):
             raise UserError(
                 "the chat template rewrites earlier turns when a new one is added (found by "
                 "rendering three turns at once and one by one); a cache across turns needs a "

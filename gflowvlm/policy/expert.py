@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from gflowvlm.batch import Row
 from gflowvlm.config.supervised import ReplyPart
 from gflowvlm.episode import Observation
+from gflowvlm.errors import UserError
 from gflowvlm.policy.slots import FORCED_OPENING, ReplyRules
 from gflowvlm.policy.transcript import Transcript
 from gflowvlm.policy.trie import TokenTrie
 from gflowvlm.prompting.messages import UserTurn, turns_of
-from gflowvlm.prompting.reply import ParsedReply, missing_glue, parse_reply
+from gflowvlm.prompting.reply import DONE_REPLY, ParsedReply, missing_glue, parse_reply
 
 LossOn = Sequence[ReplyPart]
 WHOLE_REPLY: LossOn = ("fields", "thought", "action")
@@ -38,6 +39,9 @@ def row_of_turns(
     for index, turn in enumerate(turns):
         user = UserTurn(image=turn.image, text=turn.text)
         transcript.add_chunk(rules.chat.following(user) if index else rules.chat.opening(user))
+        if turn.reply == DONE_REPLY:
+            _say_done(rules, transcript)
+            continue
         _say(turn.reply, rules, transcript)
         transcript.add_sampled(rules.chat.closing_id)
         _mark(parse_reply(rules.vocabulary.neutralise(turn.reply), ()), rules, transcript, loss_on)
@@ -78,6 +82,17 @@ def row_of_conversation(
     return transcript.row()
 
 
+def _say_done(rules: ReplyRules, transcript: Transcript) -> None:
+    """One token that ends the episode; no end of turn follows."""
+    if rules.done is None:
+        raise UserError(
+            f"found the reply {DONE_REPLY} in the data, expected none for a policy that cannot "
+            "say it: set objective.done_share above 0"
+        )
+    transcript.add_sampled(rules.done)
+    transcript.mark_action(transcript.reply_start)
+
+
 def _say(text: str, rules: ReplyRules, transcript: Transcript) -> None:
     for token in rules.vocabulary.encode(rules.vocabulary.neutralise(text)):
         transcript.add_sampled(token)
@@ -96,10 +111,14 @@ def _say_constrained(
         key_end = parsed.action_start + len('"action"')
         _say(reply[:key_end], rules, transcript)
         transcript.add_context(rules.encode(missing_glue(reply[:key_end]) or ""))
-    else:
+    elif rules.done is None:
         transcript.add_context(rules.encode(FORCED_OPENING))
     node: TokenTrie = rules.trie(observation.legal_actions)
-    for token in rules.action_path(observation.legal_actions[parsed.action]):
+    path = rules.action_path(observation.legal_actions[parsed.action])
+    if not rules.thought and rules.done is not None:
+        node = rules.whole_trie(observation.legal_actions)
+        path = (*rules.encode(FORCED_OPENING), *path)
+    for token in path:
         transcript.add_sampled(token, node.allowed)
         node = node.children[token]
 

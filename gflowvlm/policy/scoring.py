@@ -22,6 +22,7 @@ class _Sampled:
     decision: Tensor  # [M] which of all D decisions it belongs to
     is_action: Tensor  # [M] bool
     allowed: list[tuple[int, ...] | None]  # M
+    first: list[bool]  # M  whether the token begins its reply
     decisions: int  # D
 
 
@@ -37,10 +38,11 @@ def score_rows(
     vision = backbone.merge([image for row in rows for image in row.vision])
     hidden, _ = backbone.hidden(ids, mask, start, types=types, vision=vision)
     sampled = _sampled_of(rows, backbone.device)
-    log_prob, entropy = language.score(
+    log_prob, entropy, done = language.score(
         hidden[sampled.row, sampled.position - 1],
         ids[sampled.row, sampled.position],
         sampled.allowed,
+        sampled.first,
     )
     empty = torch.zeros(sampled.decisions, device=backbone.device)
     action = torch.where(sampled.is_action, log_prob, 0.0)
@@ -52,7 +54,15 @@ def score_rows(
         flow=flow_head(_states(rows, hidden)) if flow_head is not None else None,
         token_log_prob=log_prob,
         token_decision=sampled.decision,
+        log_p_done=None if language.done is None else _per_decision(done, sampled),
     )
+
+
+def _per_decision(done: Tensor, sampled: _Sampled) -> Tensor:
+    """[D] what was read where each reply begins; NaN where its first token was given."""
+    begins = torch.tensor(sampled.first, dtype=torch.bool, device=done.device)
+    empty = torch.full((sampled.decisions,), float("nan"), device=done.device)
+    return empty.index_copy(0, sampled.decision[begins], done[begins])
 
 
 def pad_rows(rows: Sequence[Row], backbone: Backbone) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -73,6 +83,7 @@ def pad_rows(rows: Sequence[Row], backbone: Backbone) -> tuple[Tensor, Tensor, T
 def _sampled_of(rows: Sequence[Row], device: torch.device) -> _Sampled:
     row_of, positions, decisions, actions = [], [], [], []
     allowed: list[tuple[int, ...] | None] = []
+    first: list[bool] = []
     before = 0
     for index, row in enumerate(rows):
         for position, decision in enumerate(row.decision_of):
@@ -83,6 +94,7 @@ def _sampled_of(rows: Sequence[Row], device: torch.device) -> _Sampled:
             decisions.append(before + decision)
             actions.append(row.segment[position] == Segment.ACTION)
             allowed.append(row.allowed.get(position))
+            first.append(position == row.state_at[decision] + 1)
         before += row.num_decisions
     return _Sampled(
         row=torch.tensor(row_of, dtype=torch.long, device=device),
@@ -90,6 +102,7 @@ def _sampled_of(rows: Sequence[Row], device: torch.device) -> _Sampled:
         decision=torch.tensor(decisions, dtype=torch.long, device=device),
         is_action=torch.tensor(actions, dtype=torch.bool, device=device),
         allowed=allowed,
+        first=first,
         decisions=before,
     )
 

@@ -169,7 +169,8 @@ class VLMSession:
                 (free if slot.phase is Phase.FREE else bound).append(row)
         if free:
             whole = len(free) == len(live)
-            logits = self._language.logits(hidden if whole else hidden[free])
+            first = live[free[0]].reply_length == 0  # replies of a turn begin together
+            logits = self._language.logits(hidden if whole else hidden[free], first=first)
             self._draw(live, free, noise, logits, None)
         if bound:
             allowed = [live[row].allowed or () for row in bound]

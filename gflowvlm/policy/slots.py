@@ -16,6 +16,7 @@ from gflowvlm.policy.trie import TokenTrie
 from gflowvlm.prompting.messages import first_turn, later_turn
 from gflowvlm.prompting.reply import (
     ACTION_KEY,
+    DONE_REPLY,
     action_ending,
     missing_glue,
     parse_reply,
@@ -29,13 +30,21 @@ class Phase(Enum):
 
     FREE = auto()  # any id that is not forbidden
     BOUND = auto()  # only what continues a legal action
-    DONE = auto()
+    DONE = auto()  # the reply is over
 
 
 class ReplyRules:
     """How replies of a policy are made: free or constrained, with or without a thought."""
 
-    def __init__(self, chat: Chat, *, constrained: bool, thought: bool, max_tokens: int) -> None:
+    def __init__(
+        self,
+        chat: Chat,
+        *,
+        constrained: bool,
+        thought: bool,
+        max_tokens: int,
+        done: int | None = None,
+    ) -> None:
         """Keep the rules.
 
         Args:
@@ -43,6 +52,7 @@ class ReplyRules:
             constrained: whether the action word is bound to the legal ones.
             thought: False (constrained only) forces everything up to the action word.
             max_tokens: a free reply is cut after so many tokens; an action begun is finished.
+            done: the token that may stand in place of a reply and ends the episode, if any.
         """
         assert thought or constrained, "a reply without thought is constrained"
         self.chat = chat
@@ -50,12 +60,20 @@ class ReplyRules:
         self.constrained = constrained
         self.thought = thought
         self.max_tokens = max_tokens
+        self.done = done
         self.trie = lru_cache(maxsize=256)(self._trie)
+        self.whole_trie = lru_cache(maxsize=256)(self._whole_trie)
         self.encode = lru_cache(maxsize=1024)(self.vocabulary.encode)
 
     def _trie(self, actions: tuple[str, ...]) -> TokenTrie:
         """Paths of the legal actions, each with closing quote, brace and end of turn."""
         return TokenTrie.of(self.action_path(action) for action in actions)
+
+    def _whole_trie(self, actions: tuple[str, ...]) -> TokenTrie:
+        """Paths of whole replies without a thought, DONE among them."""
+        assert self.done is not None, "without DONE the opening is forced"
+        opening = self.encode(FORCED_OPENING)
+        return TokenTrie.of([(self.done,), *((*opening, *self.action_path(a)) for a in actions)])
 
     def action_path(self, action: str) -> tuple[int, ...]:
         """The one token path that says `action` after the opening quote and ends the reply."""
@@ -95,7 +113,10 @@ class Slot:
         self.transcript.add_chunk(chunk)
         self.phase = Phase.FREE
         self._log_probs = {}
-        if not rules.thought:
+        if not rules.thought and rules.done is not None:
+            self.phase = Phase.BOUND
+            self._node = rules.whole_trie(observation.legal_actions)
+        elif not rules.thought:
             self.transcript.add_context(rules.encode(FORCED_OPENING))
             self._bind()
         longest = rules.max_tokens
@@ -115,7 +136,7 @@ class Slot:
         self.transcript.add_sampled(token, self.allowed)
         if self.phase is Phase.BOUND:
             self._descend(token)
-        elif token in self.rules.chat.end_ids:
+        elif token in self.rules.chat.end_ids or token == self.rules.done:
             self.phase = Phase.DONE
         elif self.rules.constrained and token in self.rules.vocabulary.with_quote:
             self._bind_if_action_key_is_complete()
@@ -157,12 +178,16 @@ class Slot:
         assert self.observation is not None, "a reply answers an observation"
         transcript, chat, start = self.transcript, self.rules.chat, self.transcript.reply_start
         ids = self._reply_ids()
+        if ids == [self.rules.done]:
+            return self._close_with_done()
         said = len(ids) - int(ids[-1] in chat.end_ids)
         text = self.rules.vocabulary.decode(ids[:said])
         parsed = parse_reply(text, self.observation.legal_actions)
         first = self.rules.vocabulary.first_token_at(ids[:said], text, parsed.action_start)
         # Without an action key all is thought, the end of turn too.
-        if parsed.action_start < len(text):
+        if not self.rules.thought:
+            transcript.mark_action(start)
+        elif parsed.action_start < len(text):
             transcript.mark_action(start + first)
         cut = said == len(ids)
         if cut:
@@ -176,6 +201,18 @@ class Slot:
             fields=dict(parsed.fields),
             action=None if cut else parsed.action,
             problem=ReplyProblem.CUT_OFF if cut else parsed.problem,
+        )
+
+    def _close_with_done(self) -> Reply:
+        """The reply that is DONE: one token, all of it action."""
+        transcript, start = self.transcript, self.transcript.reply_start
+        transcript.mark_action(start)
+        return Reply(
+            text=DONE_REPLY,
+            token_ids=(transcript.ids[start],),
+            segment=(Segment.ACTION,),
+            log_probs=(self._log_probs[start],),
+            done=True,
         )
 
     def unfed(self) -> Sequence[int]:

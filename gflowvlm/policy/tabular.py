@@ -1,12 +1,10 @@
 """A policy without a model: one number per history and action of an enumerated game."""
 
 import sys
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,16 +15,15 @@ from torch.nn import Parameter
 from gflowvlm.batch import Row, StepScores
 from gflowvlm.episode import Observation, Reply, Segment
 from gflowvlm.errors import UserError
+from gflowvlm.exact.replies import ReplyForm
 from gflowvlm.exact.tree import Tree
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.noise import uniforms
 from gflowvlm.policy.sampling import inverse_cdf
+from gflowvlm.policy.starts import ReadState
 from gflowvlm.prompting.reply import parse_reply
 
 TABLE_FILE = "tabular.safetensors"
-
-ReadState = Callable[[Observation], Hashable]
-"""From what is shown to the state of the game; asked only where several could be meant."""
 
 
 class TabularPolicy:
@@ -35,22 +32,31 @@ class TabularPolicy:
     Every history of `tree` has a log-flow and, for each legal action, a logit. Training starts at
     the tree's reference, which stays the frozen reference. A row is (node, action, node, action,
     ...): a context token names the history by its number in `tree.nodes`, the sampled token is the
-    index of the action; a reply's text is the action's word. There are no thoughts.
+    index of the action; a reply's text is the action's word. Where `form` has thoughts or DONE,
+    the tree's actions are whole replies (`exact.replies`), one token each.
     """
 
-    def __init__(self, tree: Tree, read_state: ReadState | None = None) -> None:
+    def __init__(
+        self, tree: Tree, read_state: ReadState | None = None, form: ReplyForm | None = None
+    ) -> None:
         """Tables of the size of the tree, in float64.
 
         Args:
             tree: the game; its `log_ref` is the reference.
             read_state: tells starts apart, and outcomes of chance; `read_starts` makes one. None
                 does where there is one start and no chance.
+            form: of the tree's replies; None where they are actions and nothing else.
         """
         self.tree = tree
+        self.form = form or ReplyForm()
         self.read_state = read_state
         self.log_ref = torch.from_numpy(tree.log_ref)  # [N, A], -inf = no such action
         actions = torch.tensor([len(node.legal) for node in tree.nodes])
         self.legal = torch.arange(tree.width)[None] < actions[:, None]  # [N, A]
+        self.thought_of = torch.full(self.legal.shape, -1)  # [N, A]
+        self.thought_of[self.legal] = torch.tensor(
+            [c for node in tree.nodes for c in self.form.thoughts_of(len(node.legal))]
+        )
         self.logits = Parameter(torch.where(self.legal, self.log_ref, 0.0))  # [N, A]
         self.log_flow = Parameter(torch.zeros(len(tree.nodes), dtype=torch.float64))  # [N]
 
@@ -130,14 +136,26 @@ class TabularPolicy:
         log_prob = self.log_softmax(logits, nodes)
         chosen = log_prob.gather(1, actions[:, None])[:, 0]
         every = log_prob.detach()
+        thought = self._thoughts(log_prob, nodes, actions)
+        last = self.legal[nodes].sum(1, keepdim=True) - 1
         return StepScores(
-            thought_log_prob=torch.zeros_like(chosen),
-            action_log_prob=chosen,
+            thought_log_prob=thought,
+            action_log_prob=chosen - thought,
             entropy=-torch.where(every > -torch.inf, every * every.exp(), 0.0).sum(1),
             flow=flow,
             token_log_prob=chosen,
             token_decision=torch.arange(len(chosen)),
+            log_p_done=log_prob.gather(1, last)[:, 0] if self.form.done else None,
         )
+
+    def _thoughts(self, log_prob: Tensor, nodes: Tensor, replies: Tensor) -> Tensor:
+        """[D] log-prob of each reply's thought, 0 for DONE and where all think alike."""
+        if self.form.thoughts == 1:
+            return torch.zeros(len(nodes), dtype=log_prob.dtype)
+        thought = self.thought_of[nodes]
+        own = thought.gather(1, replies[:, None])
+        together = torch.where(thought == own, log_prob, -torch.inf).logsumexp(1)
+        return torch.where(own[:, 0] >= 0, together, 0.0)
 
     def _flows(self, rows: Sequence[Row]) -> Tensor:
         """[D + N] log F; NaN after a last action whose outcome is left to chance."""
@@ -186,14 +204,17 @@ class TabularSession:
         )
         chosen, value = self._draw(log_prob, live)
         replies = {}
-        for index, slot, action, behaviour in zip(observations, live, chosen, value, strict=True):
-            slot.actions.append(action)
+        for index, slot, reply, behaviour in zip(observations, live, chosen, value, strict=True):
+            slot.actions.append(reply)
+            node = self._policy.tree.nodes[slot.nodes[-1]]
+            done = self._policy.thought_of[slot.nodes[-1], reply].item() < 0
             replies[index] = Reply(
-                text=observations[index].legal_actions[action],
-                token_ids=(action,),
+                text=node.legal[reply],
+                token_ids=(reply,),
                 segment=(Segment.ACTION,),
                 log_probs=(behaviour,),
-                action=action,
+                action=None if done else reply % len(observations[index].legal_actions),
+                done=done,
             )
         return replies
 
@@ -252,35 +273,9 @@ class TabularSession:
                 raise ValueError(f"{len(fitting)} histories end in {state}, expected one")
             candidates = fitting
         node = tree.nodes[candidates[0]]
-        if node.legal != seen.legal_actions:
+        if node.legal != self._policy.form.words(seen.legal_actions):
             raise ValueError(
                 f"legal actions are {seen.legal_actions}, the tree has {node.legal} after actions "
                 f"{node.history.actions}: enumerate the tree of this very environment"
             )
         return candidates[0]
-
-
-def read_starts(environment: gymnasium.Env[Any, Any]) -> ReadState:
-    """Tells the starts of an enumerable environment apart by what they look like.
-
-    Shows each start once, through `reset(options={"start": ...})`.
-
-    Raises:
-        UserError: two starts look alike, so no policy could tell them apart.
-    """
-    known: dict[tuple[bytes, str, str], Hashable] = {}
-    game: Any = environment.unwrapped
-    for state in game.starts():
-        image, info = environment.reset(options={"start": state})
-        look = (np.asarray(image).tobytes(), info.get("task", ""), info.get("text", ""))
-        if look in known:
-            raise UserError(f"starts {known[look]} and {state} look alike: show what differs")
-        known[look] = state
-
-    def read(seen: Observation) -> Hashable:
-        look = (np.asarray(seen.image).tobytes(), seen.task, seen.text)
-        if look not in known:
-            raise ValueError("what is shown is none of the environment's starts")
-        return known[look]
-
-    return read

@@ -50,6 +50,10 @@ class PolicySettings:
     """A reply without an end after so many tokens is cut off."""
     context_tokens: int | None = None
     """Longest sequence; None asks the model's config."""
+    done: bool = False
+    """Whether a reserved token may stand in place of a reply and end the episode."""
+    done_token: str | None = None
+    """Which one; None takes the first special token that has no other duty."""
     flow_head: bool = True
     """Whether histories get a log-flow."""
     head_width: int = 256
@@ -100,17 +104,11 @@ class VLMPolicy:
         layer: Any = model.get_output_embeddings()
         vocabulary = Vocabulary(processor.tokenizer, model.config, layer.weight.shape[0])
         self.chat = Chat(processor, vocabulary, family, model.generation_config)
-        constrained = settings.actions == "constrained"
-        self.rules = ReplyRules(
-            self.chat,
-            constrained=constrained,
-            thought=settings.thought,
-            max_tokens=settings.max_reply_tokens,
-        )
+        self.rules = self._reply_rules(vocabulary)
         text_config = model.config.get_text_config()
         self.adapters = self._adapt(start_adapter)
         self.backbone = Backbone(model, family, pad_id=self.chat.closing_id)
-        forbidden = vocabulary.forbidden(self.chat.end_ids, constrained=constrained)
+        forbidden = vocabulary.forbidden(self.chat.end_ids, constrained=self.rules.constrained)
         self.language = self._language_head(forbidden)
         self.flow_head = None
         if settings.flow_head:
@@ -245,12 +243,27 @@ class VLMPolicy:
             start=start_adapter,
         )
 
+    def _reply_rules(self, vocabulary: Vocabulary) -> ReplyRules:
+        settings, done = self.settings, None
+        if settings.done:
+            template = getattr(self.processor, "chat_template", None)
+            written = str(template or vocabulary.tokenizer.chat_template)
+            done = vocabulary.done_id(self.chat.end_ids, written, settings.done_token)
+        return ReplyRules(
+            self.chat,
+            constrained=settings.actions == "constrained",
+            thought=settings.thought,
+            max_tokens=settings.max_reply_tokens,
+            done=done,
+        )
+
     def _language_head(self, forbidden: Sequence[int]) -> LanguageHead:
         text_config = self.model.config.get_text_config()
         layer: Any = self.model.get_output_embeddings()
         return LanguageHead(
             layer,
             forbidden,
+            done=self.rules.done,
             temperature=self.settings.temperature,
             softcap=getattr(text_config, "final_logit_softcapping", None),
             chunk=self.settings.score_chunk,

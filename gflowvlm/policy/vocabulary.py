@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
+from gflowvlm.errors import UserError
+
 _REPLACEMENT = "\ufffd"  # what a decoder shows for a character whose bytes are not all there
 _METASPACE = "\u2581"  # SentencePiece's mark of a space
 _SPACES = (
@@ -14,6 +16,7 @@ _SPACES = (
 )  # as they look in byte-level and SentencePiece tokens
 # Within one token: the end of a key and the beginning of a value, other than its quote.
 _OVERSHOOT = re.compile(rf'"[{_SPACES}]*:[{_SPACES}]*(?:"[^"]|[^{_SPACES}"])')
+_SPARE = re.compile(r"unk|reserved|unused")  # names of tokens that no training text holds
 _IMAGE_IDS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
 
@@ -32,13 +35,13 @@ class Vocabulary:
         """
         self.tokenizer: Any = tokenizer
         self.size = size
-        placeholders = {
+        self.placeholders = frozenset(
             i for i in (getattr(config, name, None) for name in _IMAGE_IDS) if i is not None
-        }
+        )
         added = self.tokenizer.added_tokens_decoder
         self.special_ids = (
             frozenset(self.tokenizer.all_special_ids)
-            | placeholders
+            | self.placeholders
             | {index for index, token in added.items() if token.special}
         )
         words = [self.tokenizer.convert_ids_to_tokens(index) for index in self.special_ids]
@@ -86,6 +89,30 @@ class Vocabulary:
         unused.update(range(len(known), self.size))
         over = {i for i, t in enumerate(known) if constrained and t and _OVERSHOOT.search(t)}
         return sorted(((self.special_ids | unused) - set(ends)) | (over - set(ends)))
+
+    def done_id(self, ends: Collection[int], template: str, name: str | None) -> int:
+        """An existing special token that stands for DONE; it takes nothing from the replies.
+
+        Args:
+            ends: ids that end a turn.
+            template: the chat template; what it writes has a duty already.
+            name: the token asked for, None for one without a duty, those kept for that first.
+
+        Raises:
+            UserError: the token is not special or has a duty, or all have.
+        """
+        tokenizer = self.tokenizer
+        busy = {*ends, *self.placeholders, tokenizer.pad_token_id, tokenizer.bos_token_id}
+        words = {i: tokenizer.convert_ids_to_tokens(i) for i in sorted(self.special_ids - busy)}
+        free = {word: i for i, word in words.items() if i < self.size and word not in template}
+        chosen = min(free, key=lambda w: not _SPARE.search(w), default="") if name is None else name
+        if chosen in free:
+            return free[chosen]
+        raise UserError(
+            f"found {'no special token without a duty' if name is None else repr(name)} for DONE, "
+            f"expected one of {', '.join(list(free)[:8]) or 'the reserved ones'}: set "
+            "policy.done_token, or use an objective without DONE"
+        )
 
     @cached_property
     def with_quote(self) -> frozenset[int]:

@@ -22,6 +22,9 @@ from gflowvlm.prompting.wording import write_json
 
 ACTION_KEY = "action"
 THOUGHT_KEY = "thoughts"
+DONE_REPLY = "[DONE]"
+"""How the reply that ends an episode is written for people and in data; it is no text to a policy,
+but one reserved token of its own."""
 
 _OBJECT = re.compile(r'\{(?=\s*["}])')
 _SPACE = re.compile(r"\s*")

@@ -73,6 +73,8 @@ class Replay:
         match episode.ending:
             case Ending.TERMINATED:
                 verdict = f"goal {'' if episode.success else 'not '}reached in {steps}"
+            case Ending.DONE:
+                verdict = f"DONE with the goal {'' if episode.success else 'not '}reached, {steps}"
             case Ending.INVALID_REPLY:
                 verdict = f"ended by an invalid reply after {steps}"
             case Ending.TRUNCATED:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gflowvlm.batch import StepScores, TrajectoryBatch
 from gflowvlm.episode import Ending, Episode
@@ -29,6 +30,8 @@ def arrange(
     flow: Tensor | None,  # [D + B]
     alpha: float,
     beta: float,
+    log_p_done: Tensor | None = None,  # [D] None where DONE is forbidden
+    log_ref_done: Tensor | None = None,  # [D]
 ) -> TrajectoryBatch:
     """The batch of B episodes, in float64."""
     lengths = [len(episode.decisions) for episode in episodes]
@@ -46,6 +49,25 @@ def arrange(
         ended=torch.tensor([e.ending is not Ending.TRUNCATED for e in episodes], device=device),
         log_flow=None if flow is None else pad_by_episode(flow.double(), states),
         log_reward_to_date=pad_by_episode(to_date.to(device), states),
+        log_p_done=_per_history(log_p_done, lengths),
+        log_ref_done=_per_history(log_ref_done, lengths),
+        log_reward_done=_prefix_rewards(rewards, device),
+        said_done=torch.tensor([e.ending is Ending.DONE for e in episodes], device=device),
         alpha=alpha,
         beta=beta,
     )
+
+
+def _per_history(values: Tensor | None, lengths: Sequence[int]) -> Tensor | None:
+    """[D] -> [B, T+1] float64; 0 once the episode has ended, where nothing is left to say."""
+    if values is None:
+        return None
+    return functional.pad(pad_by_episode(values.double(), lengths), (0, 1))
+
+
+def _prefix_rewards(rewards: Sequence[LogReward], device: torch.device) -> Tensor | None:
+    """[B, T+1] float64 log R of DONE at each history; None if any map has no such reward."""
+    stops = [torch.tensor(r.done, dtype=torch.float64) for r in rewards if r.done is not None]
+    if len(stops) < len(rewards):
+        return None
+    return torch.nn.utils.rnn.pad_sequence(stops, batch_first=True).to(device)

@@ -11,7 +11,13 @@ import numpy as np
 from gflowvlm.batch import Row
 from gflowvlm.episode import Decision, Ending, Episode, Observation, Reply
 from gflowvlm.policy.base import EpisodeKey, Policy, Session
-from gflowvlm.rollouts.environments import extra_steps_of, facts_of, observe, success_of
+from gflowvlm.rollouts.environments import (
+    distance_of,
+    extra_steps_of,
+    facts_of,
+    observe,
+    success_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +69,25 @@ class Game:
     ending: Ending | None = None
     cut: str | None = None
     success: bool = False
+    start_distance: int | None = field(init=False)
+    pixels: Any = None  # what the last step showed
+
+    def __post_init__(self) -> None:
+        self.start_distance = distance_of(self.info)
 
     def play(self, reply: Reply) -> None:
-        """Carry out a reply; an invalid one ends the game as a failure."""
+        """Carry out a reply; an invalid one ends the game as a failure, DONE where it stands."""
         reward, terminated, truncated = 0.0, False, False
         shown, facts = self.observation, facts_of(self.info)
         if reply.action is not None:
-            pixels, value, terminated, truncated, self.info = self.environment.step(reply.action)
+            step = self.environment.step(reply.action)
+            self.pixels, value, terminated, truncated, self.info = step
             reward = float(value)
             self.success = success_of(self.info, reward, terminated)
             if not (terminated or truncated):
-                self.observation = observe(pixels, self.info)
+                self.observation = observe(self.pixels, self.info)
+        elif reply.done:
+            self.success = success_of(self.info, reward, terminated)
         self.decisions.append(
             Decision(
                 observation=shown,
@@ -81,9 +95,13 @@ class Game:
                 reward=reward,
                 facts=facts,
                 extra_steps=extra_steps_of(self.info),
+                success=self.success,
+                distance=distance_of(self.info),
             )
         )
-        if reply.action is None:
+        if reply.done:
+            self.ending = Ending.DONE
+        elif reply.action is None:
             self.ending = Ending.INVALID_REPLY
         elif terminated:
             self.ending = Ending.TERMINATED
@@ -105,7 +123,8 @@ class Game:
             index=self.plan.index,
             decisions=tuple(self.decisions),
             ending=self.ending,
-            success=self.success and self.ending is Ending.TERMINATED,
+            success=self.success and self.ending in (Ending.TERMINATED, Ending.DONE),
+            start_distance=self.start_distance,
         )
 
 

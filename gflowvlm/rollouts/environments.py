@@ -88,6 +88,11 @@ def extra_steps_of(info: Mapping[str, Any]) -> int:
     return int(info.get("extra_steps", 0))
 
 
+def distance_of(info: Mapping[str, Any]) -> int | None:
+    """Steps that the shortest way to the goal still needs; None where nobody says."""
+    return int(info["distance"]) if "distance" in info else None
+
+
 def success_of(info: Mapping[str, Any], reward: float, terminated: bool) -> bool:
     """The environment's own word; where it gives none, that its last step earned something."""
     if "success" in info:

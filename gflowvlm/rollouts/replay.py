@@ -35,6 +35,7 @@ class Trajectory:
     row: Row
     reward: LogReward  # un-tempered, nats
     log_ref: Tensor  # [T] of each decision under the frozen reference, thought-weighted, nats
+    log_ref_done: Tensor  # [T] of DONE in place of each; 0 where it is forbidden
 
     @property
     def start(self) -> str:
@@ -42,9 +43,10 @@ class Trajectory:
         return start_of(self.episode.decisions[0].observation)
 
     @property
-    def way(self) -> tuple[int | None, ...]:
-        """Action of each decision, None for an invalid reply: what makes it a solution."""
-        return tuple(decision.reply.action for decision in self.episode.decisions)
+    def way(self) -> tuple[int | str | None, ...]:
+        """Action of each decision, "done", or None for an invalid reply: what makes a solution."""
+        replies = [decision.reply for decision in self.episode.decisions]
+        return tuple("done" if reply.done else reply.action for reply in replies)
 
 
 class Replay:
@@ -69,7 +71,7 @@ class Replay:
         self.capacity = capacity
         self.per_start = per_start
         self.priority = priority
-        self._starts: dict[str, dict[tuple[int | None, ...], Trajectory]] = {}
+        self._starts: dict[str, dict[tuple[int | str | None, ...], Trajectory]] = {}
         self._size = 0
         self._images = ImageStore()
 
@@ -115,6 +117,7 @@ class Replay:
             row=self._images.row(trajectory.row),
             reward=trajectory.reward,
             log_ref=trajectory.log_ref.detach().cpu().clone(),
+            log_ref_done=trajectory.log_ref_done.detach().cpu().clone(),
         )
 
     def draw(

@@ -1,10 +1,16 @@
 """Reward maps: from a played game to its log-reward, with what has accrued on the way."""
 
 from dataclasses import dataclass
-from math import isfinite
-from typing import Protocol, assert_never
+from itertools import accumulate
+from math import isfinite, log
+from typing import Literal, Protocol, assert_never
 
-from gflowvlm.config.reward import ExpReturnReward, LogLinearReward, RewardConfig
+from gflowvlm.config.reward import (
+    ExpReturnReward,
+    LogLinearReward,
+    PaperReward,
+    RewardConfig,
+)
 from gflowvlm.episode import Ending, Episode
 from gflowvlm.errors import UserError
 
@@ -16,6 +22,9 @@ class LogReward:
     to_date: tuple[
         float, ...
     ]  # [T+1]  accrued before each decision and at the end, nats; starts at 0
+    done: tuple[float, ...] | None = None
+    # [T+1]  log R if the policy says DONE at each history, nats; ends with the total. None where
+    #        the map judges whole games only
 
     @property
     def total(self) -> float:
@@ -51,10 +60,15 @@ class LogLinear:
 
     def __call__(self, episode: Episode) -> LogReward:
         """See `RewardMap`."""
-        to_date = [0.0, *(-self.step_cost * d.extra_steps for d in episode.decisions)]
+        decisions = episode.decisions
+        to_date = [0.0, *(-self.step_cost * d.extra_steps for d in decisions)]
         if episode.ending is not Ending.TRUNCATED:
             to_date[-1] += self.success if episode.success else self.failure
-        return _floored(to_date, self.floor, episode)
+        stopped = [
+            (self.success if success else self.failure) - self.step_cost * extra
+            for success, extra in [(False, 0), *((d.success, d.extra_steps) for d in decisions)]
+        ]
+        return _floored(to_date, self.floor, episode, stopped)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +89,62 @@ class ExpReturn:
             to_date.append(to_date[-1] + self.scale * decision.reward)
         if episode.ending is Ending.INVALID_REPLY:
             to_date[-1] = self.floor
-        return _floored(to_date, self.floor, episode)
+        return _floored(to_date, self.floor, episode, to_date)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """The rewards of GFlowVLM (Kang et al. 2025, section 4): always positive, at every history.
+
+    `distance` is `R = 100 / (steps to go + 1)` (NumberLine), `outcome` is
+    `R = max(1e-10, 10 (return + 1))` (Blackjack: won 20, drawn or not over 10, lost 1e-10). The
+    paper gives an invalid reply a random action; here it ends the game with the floor.
+    """
+
+    form: Literal["distance", "outcome"]
+    floor: float
+
+    def __call__(self, episode: Episode) -> LogReward:
+        """See `RewardMap`.
+
+        Raises:
+            UserError: also where `distance` is asked of an environment that does not say it.
+        """
+        states = self._distances(episode) if self.form == "distance" else _returns(episode)
+        reward = _by_distance if self.form == "distance" else _by_return
+        log_reward = [self._log(reward(state)) for state in states]
+        if episode.ending is Ending.INVALID_REPLY:
+            log_reward[-1] = self.floor
+        return _floored([0.0, *log_reward[1:]], self.floor, episode, log_reward)
+
+    def _log(self, reward: float) -> float:
+        if reward > 0 or not isfinite(reward):
+            return log(reward) if reward > 0 else reward
+        return self.floor
+
+    def _distances(self, episode: Episode) -> list[float]:
+        """[T+1] steps to go at each history."""
+        said = [episode.start_distance, *(d.distance for d in episode.decisions)]
+        distances = [float(value) for value in said if value is not None]
+        if len(distances) < len(said):
+            raise UserError(
+                f"{episode.environment}: found no info['distance'], expected the steps that are "
+                "still to go: use another reward than paper with form distance"
+            )
+        return distances
+
+
+def _by_distance(distance: float) -> float:
+    return 100 / (distance + 1)
+
+
+def _by_return(total: float) -> float:
+    return 10 * (total + 1)
+
+
+def _returns(episode: Episode) -> list[float]:
+    """[T+1] return at each history."""
+    return [0.0, *accumulate(decision.reward for decision in episode.decisions)]
 
 
 def build_reward(config: RewardConfig) -> RewardMap:
@@ -90,12 +159,14 @@ def build_reward(config: RewardConfig) -> RewardMap:
             )
         case ExpReturnReward():
             return ExpReturn(scale=config.scale, floor=config.floor)
+        case PaperReward():
+            return Paper(form=config.form, floor=config.floor)
         case _:
             assert_never(config)
 
 
-def _floored(to_date: list[float], floor: float, episode: Episode) -> LogReward:
-    """The values, none below the floor.
+def _floored(to_date: list[float], floor: float, episode: Episode, done: list[float]) -> LogReward:
+    """The values, none below the floor; `done` ends with what the whole game is worth.
 
     Finiteness is looked at first: a NaN or an infinite reward is a fault of the environment that
     no floor may cover.
@@ -106,4 +177,6 @@ def _floored(to_date: list[float], floor: float, episode: Episode) -> LogReward:
                 f"{episode.environment} episode {episode.index}: found log R = {value} after "
                 f"{step} steps, expected a finite number: mend the environment's reward"
             )
-    return LogReward(tuple(max(value, floor) for value in to_date))
+    raised = tuple(max(value, floor) for value in to_date)
+    stops = (*(max(value, floor) for value in done[:-1]), raised[-1])
+    return LogReward(raised, stops)

@@ -12,7 +12,6 @@ from gflowvlm.batch import Row, StepScores, TrajectoryBatch
 from gflowvlm.config.schedule import Schedule
 from gflowvlm.episode import Episode, Segment
 from gflowvlm.errors import UserError
-from gflowvlm.evaluation import metrics
 from gflowvlm.objectives.balance import terminal_balance
 from gflowvlm.objectives.base import Objective, ObjectiveOutput
 from gflowvlm.objectives.work import Sample, Work
@@ -23,6 +22,7 @@ from gflowvlm.rollouts.collect import Collector, Plan, Played, plan_groups
 from gflowvlm.rollouts.replay import Trajectory
 from gflowvlm.rollouts.reward import RewardMap
 from gflowvlm.trainer.offpolicy import OffPolicy
+from gflowvlm.trainer.outcomes import outcomes
 
 SAMPLED_EPISODES = 2  # of an update, whose replies are kept for people to read
 
@@ -80,7 +80,7 @@ class BalanceTraining:
             couples_rows=self.objective.couples_rows,
             share=lambda part: (part.stop - part.start) / total,
             metrics={
-                **_outcomes(everyone, [self.reward(e).total for e in everyone]),
+                **outcomes(everyone, [self.reward(e).total for e in everyone]),
                 **added,
                 "cut": float(cut),
                 "beta": beta,
@@ -127,13 +127,17 @@ class BalanceTraining:
 
     def _judged(self, played: Sequence[Played]) -> list[Trajectory]:
         """Episodes with their log R and log p_ref, neither of which changes from now on."""
-        log_ref = self._log_prob(self.policy.score_reference, played) if self.alpha else None
+        nothing = [torch.zeros(p.row.num_decisions) for p in played]
+        log_ref, log_ref_done = nothing, nothing
+        if self.alpha:
+            log_ref, log_ref_done = self._log_prob(self.policy.score_reference, played)
         return [
             Trajectory(
                 episode=p.episode,
                 row=p.row,
                 reward=self.reward(p.episode),
-                log_ref=log_ref[i] if log_ref else torch.zeros(p.row.num_decisions),
+                log_ref=log_ref[i],
+                log_ref_done=log_ref_done[i],
             )
             for i, p in enumerate(played)
         ]
@@ -143,14 +147,22 @@ class BalanceTraining:
         self,
         score: Callable[[Sequence[Row]], StepScores],
         episodes: Sequence[Played | Trajectory],
-    ) -> list[Tensor]:
-        """Per episode, [T] log-prob of its decisions."""
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Per episode, [T] log-prob of its decisions and [T] of DONE in their place.
+
+        The second list is zeros where DONE is forbidden.
+        """
         parts: list[Tensor] = []
+        done: list[Tensor] = []
         for first in range(0, len(episodes), self.rows_per_pass):
             chunk = [each.row for each in episodes[first : first + self.rows_per_pass]]
-            log_prob = weighted_log_prob(score(chunk), self.thought_weight)
-            parts += log_prob.cpu().split([row.num_decisions for row in chunk])
-        return parts
+            scores = score(chunk)
+            log_prob = weighted_log_prob(scores, self.thought_weight)
+            lengths = [row.num_decisions for row in chunk]
+            parts += log_prob.cpu().split(lengths)
+            stop = torch.zeros_like(log_prob) if scores.log_p_done is None else scores.log_p_done
+            done += stop.cpu().split(lengths)
+        return parts, done
 
     def _initialise_flow(self, own: Sequence[Trajectory], beta: float) -> None:
         """Let log F begin at the mean log Z that all first own episodes imply."""
@@ -159,7 +171,7 @@ class BalanceTraining:
             batch = arrange(
                 [t.episode for t in own],
                 [t.reward for t in own],
-                log_pf=torch.cat(self._log_prob(self.policy.score, own)),
+                log_pf=torch.cat(self._log_prob(self.policy.score, own)[0]),
                 log_ref=torch.cat([t.log_ref for t in own]),
                 flow=None,
                 alpha=self.alpha,
@@ -184,15 +196,17 @@ class _Judge:
 
     def __call__(self, scores: StepScores, part: slice) -> ObjectiveOutput:
         method, trajectories = self.method, self.trajectories[part]
-        log_ref = torch.cat([t.log_ref for t in trajectories])
+        device = scores.action_log_prob.device
         batch = arrange(
             [t.episode for t in trajectories],
             [t.reward for t in trajectories],
             log_pf=weighted_log_prob(scores, method.thought_weight),
-            log_ref=log_ref.to(scores.action_log_prob.device),
+            log_ref=torch.cat([t.log_ref for t in trajectories]).to(device),
             flow=scores.flow if method.objective.needs_flow else None,
             alpha=method.alpha,
             beta=self.beta,
+            log_p_done=scores.log_p_done,
+            log_ref_done=torch.cat([t.log_ref_done for t in trajectories]).to(device),
         )
         output = method.objective(batch)
         own = [t.episode for t in trajectories[: max(0, self.own - part.start)]]
@@ -266,21 +280,3 @@ def _sampled_log_probs(episodes: Sequence[Episode]) -> list[float]:
         for log_prob, segment in zip(decision.reply.log_probs, decision.reply.segment, strict=True)
         if segment is not Segment.CONTEXT
     ]
-
-
-def _outcomes(episodes: Sequence[Episode], log_rewards: Sequence[float]) -> dict[str, float]:
-    """What the update's own episodes amount to; training averages, not an evaluation."""
-    values = {
-        "reach": metrics.reach(episodes),
-        "strict": metrics.strict(episodes),
-        "log_reward": sum(log_rewards) / len(log_rewards),
-        "length": metrics.mean_length(episodes),
-        "invalid_replies": metrics.invalid_replies(episodes),
-    }
-    for name, value in (
-        ("right_moves", metrics.right_moves(episodes)),
-        ("reading", metrics.reading_accuracy(episodes)),
-    ):
-        if value is not None:
-            values[name] = value
-    return values

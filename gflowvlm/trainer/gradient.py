@@ -49,6 +49,7 @@ def _two_passes(policy: Policy, work: Work, passes: Sequence[slice]) -> Tally:
         "action_log_prob": decisions,
         "token_log_prob": tokens,
         "flow": states,
+        "log_p_done": decisions,
     }
     shares = {
         name: getattr(leaves, name).grad.split(size)
@@ -85,4 +86,5 @@ def _leaves(scores: StepScores) -> StepScores:
         action_log_prob=scores.action_log_prob.requires_grad_(),
         token_log_prob=scores.token_log_prob.requires_grad_(),
         flow=None if scores.flow is None else scores.flow.requires_grad_(),
+        log_p_done=None if scores.log_p_done is None else scores.log_p_done.requires_grad_(),
     )

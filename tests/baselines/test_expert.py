@@ -1,7 +1,7 @@
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,7 +16,9 @@ from gflowvlm.baselines.expert import (
 )
 from gflowvlm.errors import UserError
 from gflowvlm.exact.tree import enumerate_tree
-from gflowvlm.policy.tabular import TabularPolicy, read_starts
+from gflowvlm.policy.starts import read_starts
+from gflowvlm.policy.tabular import TabularPolicy
+from gflowvlm.prompting.reply import DONE_REPLY
 from gflowvlm.rollouts.collect import Plan
 from gflowvlm.rollouts.environments import make_environment
 
@@ -45,6 +47,19 @@ def test_mistakes_are_as_frequent_as_asked_and_the_thought_leads_to_the_action()
         wrong += reply["action"] != ("+" if smaller else "-")
     # 0.4 +- 4 standard errors of a share over some 800 moves, 4 * sqrt(0.24 / 800) = 0.07
     assert wrong / len(said) == pytest.approx(0.4, abs=0.07)
+
+
+@pytest.mark.parametrize("done_at", ["goal", "prefix"])
+def test_some_games_end_with_done(done_at: Literal["goal", "prefix"]) -> None:
+    plain = list(expert_games(make, seeds=range(60), mistakes=0.0))
+    games = list(expert_games(make, seeds=range(60), mistakes=0.0, done_share=0.5, done_at=done_at))
+    stops = [game[-1].reply == DONE_REPLY for game in games]
+    # 0.5 +- 3 standard errors of a share of 60 games, 3 * sqrt(0.25 / 60) = 0.19
+    assert sum(stops) / 60 == pytest.approx(0.5, abs=0.19)
+    for game, whole, stopped in zip(games, plain, stops, strict=True):
+        said = len(game) - stopped
+        assert [turn.reply for turn in game[:said]] == [turn.reply for turn in whole[:said]]
+        assert said == len(whole) if done_at == "goal" or not stopped else said < len(whole)
 
 
 def test_no_number_above_five_is_shown_in_training() -> None:

@@ -12,7 +12,7 @@ from gflowvlm.batch import TrajectoryBatch
 from gflowvlm.exact.law import solve
 from gflowvlm.exact.tree import Tree, enumerate_tree
 
-OPTIONAL = ("log_flow", "log_reward_to_date", "log_p_done")
+OPTIONAL = ("log_flow", "log_reward_to_date", "log_p_done", "log_ref_done", "log_reward_done")
 
 
 def _trajectories(**fields: Any) -> TrajectoryBatch:
@@ -23,11 +23,11 @@ def _trajectories(**fields: Any) -> TrajectoryBatch:
     fields.setdefault("ended", [True] * rows)
     tensors: dict[str, Any] = {}
     for name, value in fields.items():
-        exact = name not in ("length", "group", "ended")
+        exact = name not in ("length", "group", "ended", "said_done")
         tensors[name] = torch.tensor(value, dtype=torch.float64 if exact else None)
     for name in ("log_pb", "log_ref"):
         tensors.setdefault(name, torch.zeros_like(tensors["log_pf"]))
-    for name in ("log_pf", "log_flow"):
+    for name in ("log_pf", "log_flow", "log_p_done"):
         if name in tensors:
             tensors[name].requires_grad_()
     return TrajectoryBatch(**tensors, **scalars)
@@ -89,6 +89,8 @@ def rows_of() -> Callable[[TrajectoryBatch, Sequence[int], int], TrajectoryBatch
         changes: dict[str, Tensor] = {}
         for name in ("log_pf", "log_pb", "log_ref", "log_reward", "length", "group", "ended"):
             changes[name] = getattr(batch, name)[list(rows)]
+        if batch.said_done is not None:
+            changes["said_done"] = batch.said_done[list(rows)]
         for name in OPTIONAL:
             if (value := getattr(batch, name)) is not None:
                 changes[name] = value[list(rows)]

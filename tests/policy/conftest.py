@@ -190,3 +190,46 @@ def observe() -> Callable[..., Observation]:
         )
 
     return make
+
+
+MISTRAL = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}[INST] "
+    "{% for c in m['content'] if c['type'] == 'image' %}<image>\n{% endfor %}"
+    "{% for c in m['content'] if c['type'] == 'text' %}{{ c['text'] }}{% endfor %} [/INST]"
+    "{% else %}{{ ' ' + m['content'][0]['text'] + '<\\\\s> ' }}{% endif %}{% endfor %}"
+)
+"""What LLaVA-1.6-Mistral's template writes, its misspelt end of text included."""
+
+
+@pytest.fixture(scope="session")
+def llava_next_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LLaVA-1.6 in small: a Mistral decoder, several tiles an image, one token without a duty."""
+    folder = tmp_path_factory.mktemp("llava_next")
+    tokenizer = byte_level_tokenizer({"image_token": "<image>", "unk_like": "<unk>"})
+    grid = [[32, 64], [64, 32], [64, 64]]
+    config = transformers.LlavaNextConfig(
+        vision_config=transformers.CLIPVisionConfig(image_size=32, patch_size=8, **SIZES),
+        text_config=transformers.MistralConfig(
+            vocab_size=len(tokenizer), num_key_value_heads=2, sliding_window=None, **SIZES
+        ),
+        vision_feature_layer=-1,
+        image_grid_pinpoints=grid,
+        image_token_index=tokenizer.image_token_id,
+    )
+    model = transformers.LlavaNextForConditionalGeneration(config)
+    sharpen(model)
+    processor = transformers.LlavaNextProcessor(
+        transformers.LlavaNextImageProcessor(
+            size={"shortest_edge": 32},
+            crop_size={"height": 32, "width": 32},
+            image_grid_pinpoints=grid,
+        ),
+        tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=MISTRAL,
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

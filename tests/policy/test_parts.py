@@ -78,7 +78,8 @@ def test_scores_in_chunks_are_the_plain_log_softmax() -> None:
     head = language_head()
     hidden, targets = torch.randn(5, 3), torch.tensor([1, 2, 4, 3, 4])
     allowed = [None, (2, 3), (4,), (1, 3, 4), None]
-    log_prob, entropy = head.score(hidden, targets, allowed)
+    log_prob, entropy, done = head.score(hidden, targets, allowed, [True] * len(allowed))
+    assert done.isnan().all()  # this head has no DONE
     logits = 2.0 * torch.tanh(head.layer(hidden) / 2.0) / 0.5
     for row, ids in enumerate([(1, 2, 3, 4), (2, 3), (4,), (1, 3, 4), (1, 2, 3, 4)]):
         law = logits[row, list(ids)].log_softmax(-1)
@@ -88,7 +89,8 @@ def test_scores_in_chunks_are_the_plain_log_softmax() -> None:
 
 
 def test_a_forbidden_target_has_log_prob_minus_infinity() -> None:
-    log_prob, entropy = language_head().score(torch.randn(1, 3), torch.tensor([0]), [None])
+    head = language_head()
+    log_prob, entropy, _ = head.score(torch.randn(1, 3), torch.tensor([0]), [None], [True])
     assert log_prob.item() == NEVER
     assert torch.isfinite(entropy).all()
 

@@ -22,7 +22,8 @@ from gflowvlm.objectives.trajectory import (
     VarianceLoss,
 )
 from gflowvlm.policy.base import EpisodeKey, Policy
-from gflowvlm.policy.tabular import TabularPolicy, read_starts
+from gflowvlm.policy.starts import read_starts
+from gflowvlm.policy.tabular import TabularPolicy
 from gflowvlm.rollouts.environments import observe
 from gflowvlm_envs.number_line import NumberLine
 

@@ -35,7 +35,8 @@ class Scripted:
             segment=(Segment.ACTION,),
             log_probs=(-0.5,),
             action=seen.legal_actions.index(str(word)) if legal else None,
-            problem=None if legal else ReplyProblem.ILLEGAL_ACTION,
+            problem=None if legal or word == "DONE" else ReplyProblem.ILLEGAL_ACTION,
+            done=word == "DONE",
         )
 
     def row(self, slot: int) -> Row:
@@ -103,6 +104,18 @@ def test_an_illegal_reply_ends_the_game_as_a_failure_and_moves_nothing() -> None
     assert not played.episode.success
     assert played.episode.actions == (way[0],)
     assert played.episode.decisions[1].reward == 0.0
+
+
+def test_done_ends_the_game_where_it_stands() -> None:
+    way = straight(FAR)
+    policy = Scripted({0: [way[0], "DONE"]})
+    (played,) = collector().collect(policy, [plan(0, FAR)])  # type: ignore[arg-type]
+    episode = played.episode
+    assert episode.ending is Ending.DONE
+    assert not episode.success
+    assert episode.actions == (way[0],)
+    assert episode.start_distance == len(way)
+    assert [d.distance for d in episode.decisions] == [len(way) - 1, len(way) - 1]
 
 
 def test_a_full_context_cuts_the_game_without_a_verdict() -> None:

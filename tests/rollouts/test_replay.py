@@ -63,6 +63,7 @@ def trajectory(
         ),
         reward=LogReward((0.0,) * steps + (log_reward,)),
         log_ref=torch.full((steps,), -0.5),
+        log_ref_done=torch.zeros(steps),
     )
 
 

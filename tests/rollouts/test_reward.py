@@ -1,8 +1,11 @@
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from gflowvlm.config.reward import ExpReturnReward, LogLinearReward, RewardConfig
+from gflowvlm.config.reward import ExpReturnReward, LogLinearReward, PaperReward, RewardConfig
 from gflowvlm.episode import Decision, Ending, Episode, Observation, Reply
 from gflowvlm.errors import UserError
 from gflowvlm.rollouts.reward import build_reward
@@ -66,6 +69,33 @@ def test_exp_return_scales_what_was_earned_so_far() -> None:
     assert RETURN(played([-1, 0, 1], [2, 2, 2], success=True)).to_date == (0.0, -2.0, -2.0, 0.0)
     # -2 per step, but not below -5
     assert RETURN(played([-1, -1, -1], [2, 4, 6], success=False)).to_date == (0, -2, -4, -5)
+
+
+def test_each_prefix_has_the_reward_that_done_would_give_it() -> None:
+    # not there yet, so -4 - 0.5 * extra steps at every history but the last
+    assert LINEAR(played([-1, 0, 1], [2, 2, 2], success=True)).done == (-4.0, -5.0, -5.0, 0.0)
+    assert RETURN(played([-1, 0, 1], [2, 2, 2], success=True)).done == (0.0, -2.0, -2.0, 0.0)
+
+
+def test_the_papers_reward_falls_with_the_distance() -> None:
+    paper = build_reward(PaperReward(form="distance"))
+    game = played([0, 0], [0, 0], success=True)
+    steps = tuple(replace(d, distance=n) for d, n in zip(game.decisions, (1, 0), strict=True))
+    found = paper(replace(game, decisions=steps, start_distance=2))
+    # 100 / 3, 100 / 2, 100 / 1
+    assert found.done == pytest.approx((math.log(100 / 3), math.log(50), math.log(100)))
+    assert found.total == pytest.approx(math.log(100))
+    with pytest.raises(UserError, match=r"game: found no info\['distance'\]"):
+        paper(game)
+
+
+def test_the_papers_outcome_is_twenty_ten_or_next_to_nothing() -> None:
+    paper = build_reward(PaperReward(form="outcome"))
+    totals = [paper(played([0, r], [0, 0], success=r > 0)).total for r in (1, 0, -1)]
+    assert totals == pytest.approx([math.log(20), math.log(10), math.log(1e-10)], abs=1e-5)
+    assert paper(played([1], [0], False, ending=Ending.INVALID_REPLY)).total < -23
+    with pytest.raises(UserError, match="found log R = nan"):
+        paper(played([float("nan")], [0], success=False))
 
 
 @pytest.mark.parametrize("reward", [float("nan"), float("-inf")])

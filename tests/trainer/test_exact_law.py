@@ -23,7 +23,8 @@ from gflowvlm.objectives.trajectory import (
     TrajectoryBalanceLoss,
     VarianceLoss,
 )
-from gflowvlm.policy.tabular import TabularPolicy, read_starts
+from gflowvlm.policy.starts import read_starts
+from gflowvlm.policy.tabular import TabularPolicy
 from gflowvlm.rollouts.collect import Collector
 from gflowvlm.rollouts.environments import make_environment
 from gflowvlm.rollouts.replay import REPLAY_FILE, Replay

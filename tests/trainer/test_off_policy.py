@@ -9,7 +9,8 @@ import torch
 
 from gflowvlm.baselines.expert import ExpertPlayer
 from gflowvlm.exact.tree import enumerate_tree
-from gflowvlm.policy.tabular import TabularPolicy, read_starts
+from gflowvlm.policy.starts import read_starts
+from gflowvlm.policy.tabular import TabularPolicy
 from gflowvlm.rollouts.collect import Collector, Played, plan_groups
 from gflowvlm.rollouts.environments import make_environment
 from gflowvlm.rollouts.replay import Replay, Trajectory
@@ -39,6 +40,7 @@ def judged(played: list[Played]) -> list[Trajectory]:
             row=p.row,
             reward=LogReward((0.0,) * len(p.episode.decisions) + (float(p.episode.success),)),
             log_ref=torch.zeros(p.row.num_decisions),
+            log_ref_done=torch.zeros(p.row.num_decisions),
         )
         for p in played
     ]

@@ -1,0 +1,26 @@
+"""What the episodes of an update amount to."""
+
+from collections.abc import Sequence
+
+from gflowvlm.episode import Ending, Episode
+from gflowvlm.evaluation import metrics
+
+
+def outcomes(episodes: Sequence[Episode], log_rewards: Sequence[float]) -> dict[str, float]:
+    """What the update's own episodes amount to; training averages, not an evaluation."""
+    values = {
+        "reach": metrics.reach(episodes),
+        "strict": metrics.strict(episodes),
+        "log_reward": sum(log_rewards) / len(log_rewards),
+        "length": metrics.mean_length(episodes),
+        "invalid_replies": metrics.invalid_replies(episodes),
+    }
+    for name, value in (
+        ("right_moves", metrics.right_moves(episodes)),
+        ("reading", metrics.reading_accuracy(episodes)),
+    ):
+        if value is not None:
+            values[name] = value
+    if any(episode.ending is Ending.DONE for episode in episodes):
+        values["done"] = sum(e.ending is Ending.DONE for e in episodes) / len(episodes)
+    return values

@@ -1,0 +1,45 @@
+"""The paper's recipes as they stand, on a LLaVA-1.6 of random weights, for an update or two."""
+
+from pathlib import Path
+
+import pytest
+
+from gflowvlm.cli import main
+from gflowvlm.evaluation.table import read_json
+from gflowvlm.trainer.tracking import read_metrics
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "paper"
+SMALL = [
+    "policy.max_reply_tokens=24",
+    "trainer.warmup_updates=0",
+    "evaluation.splits=[id]",
+    "evaluation.episodes=2",
+    "evaluation.samples_per_start=1",
+]
+
+
+def train(recipe: str, *more: str) -> int:
+    return main(["train", str(CONFIGS / f"{recipe}.yaml"), *SMALL, *more])
+
+
+def test_the_papers_recipes_train_one_after_the_other(
+    llava_next_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the later recipe starts from runs/ of the earlier one
+    model = f"policy.model={llava_next_folder}"
+    small = ("objective.episodes=6", "trainer.groups_per_update=3", "trainer.max_updates=1")
+    assert train("number_line_sft", model, *small) == 0
+    assert train("number_line_subtb", model, "trainer.max_updates=2") == 0
+    lines = read_metrics(tmp_path / "runs" / "paper-number_line_subtb")
+    assert [line["step"] for line in lines] == [1, 2]
+    assert all(line["gradient_norm"] > 0 for line in lines)
+    measured = read_json(tmp_path / "runs" / "paper-number_line_subtb" / "evaluation.json")
+    assert measured["after"][0].episodes == 2
+
+
+def test_blackjack_waits_for_its_environment(
+    llava_next_folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = [f"policy.model={llava_next_folder}", f"output={tmp_path}", "policy.start=null"]
+    assert train("blackjack_db", *arguments) == 2
+    assert "gflowvlm/Blackjack-v0" in capsys.readouterr().err
