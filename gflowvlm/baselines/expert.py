@@ -10,6 +10,7 @@ from datasets import Dataset, Features, Image, List, Value
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from gflowvlm.config.policy import Layout
 from gflowvlm.episode import Observation
 from gflowvlm.errors import UserError
 from gflowvlm.prompting.messages import turns_of
@@ -27,9 +28,11 @@ FEATURES = Features(
         ),
         "images": List(Image()),
         "source": Value("string"),
+        "episode": Value("int64"),
     }
 )
-"""TRL's conversational vision format; `source` says which part of the loss applies."""
+"""TRL's conversational vision format; `source` says which part of the loss applies, and the
+conversations of one game share their `episode`."""
 
 EXPERT = "expert"
 
@@ -43,19 +46,30 @@ class Exchange:
     reply: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """One row of the data set: what the model reads and is to say."""
+
+    source: str  # EXPERT, or the name of a general skill
+    episode: int  # a game in the layouts `rewritten` and `none` is a conversation per decision
+    exchanges: Sequence[Exchange]
+
+
 def expert_games(
     make: Callable[[], gymnasium.Env[Any, Any]],
     *,
     seeds: Iterable[int],
     mistakes: float,
+    layout: Layout = "transcript",
     check: Callable[[dict[str, Any]], None] = lambda info: None,
 ) -> Iterator[list[Exchange]]:
-    """One conversation a seed: the expert is wrong, in thought and action, by `mistakes`.
+    """The exchanges of one game a seed: the expert errs, in thought and action, by `mistakes`.
 
     Args:
         make: builds the environment; it must offer `expert`.
         seeds: start seeds.
         mistakes: share of moves replaced by a wrong one.
+        layout: how the history enters the text of an exchange.
         check: called with every `info` shown; raises if it may not be trained on.
 
     Raises:
@@ -83,30 +97,46 @@ def expert_games(
             ended = terminated or truncated
         yield [
             Exchange(image=o.image, text=turn.text, reply=reply)
-            for o, turn, reply in zip(shown, turns_of(shown), replies, strict=True)
+            for o, turn, reply in zip(shown, turns_of(layout, shown, replies), replies, strict=True)
         ]
     environment.close()
 
 
-def to_dataset(conversations: Iterable[tuple[str, Sequence[Exchange]]]) -> Dataset:
-    """(source, exchanges) pairs as rows of `messages` and `images`."""
+def conversations_of(
+    game: Sequence[Exchange], layout: Layout, *, episode: int
+) -> list[Conversation]:
+    """A game as the model reads it: one conversation, or one for each decision."""
+    parts = [game] if layout == "transcript" else [[exchange] for exchange in game]
+    return [Conversation(source=EXPERT, episode=episode, exchanges=part) for part in parts]
+
+
+def to_dataset(conversations: Iterable[Conversation]) -> Dataset:
+    """Conversations as rows of `messages` and `images`."""
     rows = []
-    for source, exchanges in conversations:
+    for conversation in conversations:
         messages = []
-        for exchange in exchanges:
+        for exchange in conversation.exchanges:
             content = [{"type": "image", "text": None}]
             if exchange.text:
                 content.append({"type": "text", "text": exchange.text})
             messages.append({"role": "user", "content": content})
             reply = [{"type": "text", "text": exchange.reply}]
             messages.append({"role": "assistant", "content": reply})
-        images = [PillowImage.fromarray(exchange.image) for exchange in exchanges]
-        rows.append({"messages": messages, "images": images, "source": source})
+        rows.append(
+            {
+                "messages": messages,
+                "images": [PillowImage.fromarray(each.image) for each in conversation.exchanges],
+                "source": conversation.source,
+                "episode": conversation.episode,
+            }
+        )
     return Dataset.from_list(rows, features=FEATURES)
 
 
-def from_dataset(dataset: Dataset) -> Iterator[tuple[str, list[Exchange]]]:
+def from_dataset(dataset: Dataset) -> Iterator[Conversation]:
     """The inverse of `to_dataset`; each user message carries exactly one image.
+
+    Without `episode` every row is an episode of its own, without `source` an expert's.
 
     Raises:
         UserError: a row is not a sequence of image questions and text answers.
@@ -120,9 +150,10 @@ def from_dataset(dataset: Dataset) -> Iterator[tuple[str, list[Exchange]]]:
                 f"row {number}: found roles {roles} for {len(images)} images, expected user and "
                 "assistant in turn with one image for each user message"
             )
-        yield (
-            row.get("source") or EXPERT,
-            [
+        yield Conversation(
+            source=row.get("source") or EXPERT,
+            episode=row.get("episode", number),
+            exchanges=[
                 Exchange(
                     image=np.asarray(image.convert("RGB"), dtype=np.uint8),
                     text=_text_of(question),

@@ -11,7 +11,7 @@ from gflowvlm.baselines.sft import SupervisedTraining
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.errors import UserError
-from gflowvlm.launch.supervised import supervised_rows
+from gflowvlm.launch.supervised import supervised_episodes
 from gflowvlm.objectives.build import build_objective
 from gflowvlm.pocket.folder import find_adapter, find_model
 from gflowvlm.policy.vlm import PolicySettings, VLMPolicy
@@ -32,6 +32,7 @@ def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
     settings = PolicySettings(
         temperature=section.temperature,
         actions=section.actions,
+        layout=section.layout,
         max_reply_tokens=section.max_reply_tokens,
         flow_head=not supervised and build_objective(objective).needs_flow,
         rank=section.lora.rank,
@@ -69,8 +70,8 @@ def build_method(config: RunConfig, policy: VLMPolicy) -> Method:
     settings = config.trainer
     if isinstance(config.objective, SupervisedFineTuning):
         return SupervisedTraining(
-            rows=supervised_rows(config, policy),
-            rows_per_update=settings.groups_per_update * settings.group_size,
+            episodes=supervised_episodes(config, policy),
+            episodes_per_update=settings.groups_per_update * settings.group_size,
             seed=config.seed,
         )
     return BalanceTraining(

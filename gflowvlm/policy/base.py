@@ -26,8 +26,8 @@ class Session(Protocol):
         """Sample one reply for each slot given; slots left out are dropped for good."""
         ...
 
-    def row(self, slot: int) -> Row:
-        """The token sequence of everything the slot has seen and said so far."""
+    def rows(self, slot: int) -> Sequence[Row]:
+        """The token sequences of everything the slot has seen and said so far, in order."""
         ...
 
     def room(self, slot: int) -> int:

@@ -185,11 +185,11 @@ class TabularSession:
             )
         return replies
 
-    def row(self, slot: int) -> Row:
-        """Histories and actions in turn; the last state is read at the last action."""
+    def rows(self, slot: int) -> tuple[Row]:
+        """One row: histories and actions in turn; the last state is read at the last action."""
         nodes, actions = self._slots[slot].nodes, self._slots[slot].actions
         steps = range(len(actions))
-        return Row(
+        row = Row(
             input_ids=tuple(token for pair in zip(nodes, actions, strict=True) for token in pair),
             decision_of=tuple(decision for step in steps for decision in (-1, step)),
             segment=(Segment.CONTEXT, Segment.ACTION) * len(actions),
@@ -200,6 +200,7 @@ class TabularSession:
                 for step in steps
             },
         )
+        return (row,)
 
     def room(self, slot: int) -> int:
         """A table has no context to fill."""

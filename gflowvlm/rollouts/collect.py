@@ -25,10 +25,10 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """An episode and the token sequence of its policy."""
+    """An episode and the token sequences of its policy."""
 
     episode: Episode
-    row: Row
+    rows: Sequence[Row]  # in the order of the decisions
 
 
 def plan_groups(
@@ -157,6 +157,6 @@ class Collector:
                 if game.ending is not None:
                     del running[slot]
         return [
-            Played(episode=game.finished(self.split, self.environment_id), row=session.row(slot))
+            Played(episode=game.finished(self.split, self.environment_id), rows=session.rows(slot))
             for slot, game in enumerate(games)
         ]

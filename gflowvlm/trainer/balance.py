@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gflowvlm.batch import Row, StepScores
+from gflowvlm.batch import Row, StepScores, rows_of
 from gflowvlm.config.training import Schedule
 from gflowvlm.episode import Episode, Segment
 from gflowvlm.errors import UserError
@@ -55,7 +55,8 @@ class BalanceTraining:
                 f"update {update + 1}: the context was full before any episode ended; expected "
                 "room for a whole one: shorten the task's limit or policy.max_reply_tokens"
             )
-        episodes, rows = [p.episode for p in whole], [p.row for p in whole]
+        episodes = [p.episode for p in whole]
+        rows = [p.rows for p in whole]
         rewards = [self.reward(episode) for episode in episodes]
         beta = self.beta.at(update)
         log_ref = self._reference(rows)
@@ -64,24 +65,27 @@ class BalanceTraining:
             self._initialise_flow(episodes, rewards, log_ref, beta)
         judge = _Judge(self, episodes, rewards, log_ref, beta)
         return Work(
-            rows=rows,
+            episodes=rows,
             loss=judge,
             couples_rows=self.objective.couples_rows,
-            share=lambda part: (part.stop - part.start) / len(rows),
+            share=lambda part: (part.stop - part.start) / len(episodes),
             metrics={**_outcomes(episodes, rewards), "cut": float(len(played) - len(whole))},
         )
 
-    def _reference(self, rows: Sequence[Row]) -> list[Tensor]:
-        """Per row, [T] log-prob of its decisions under the frozen reference."""
+    def _reference(self, episodes: Sequence[Sequence[Row]]) -> list[Tensor]:
+        """Per episode, [T] log-prob of its decisions under the frozen reference."""
+        lengths = [sum(row.num_decisions for row in rows) for rows in episodes]
         if self.alpha == 0:
-            return [torch.zeros(row.num_decisions) for row in rows]
-        parts: list[Tensor] = []
-        for first in range(0, len(rows), self.rows_per_pass):
-            chunk = rows[first : first + self.rows_per_pass]
-            scores = self.policy.score_reference(chunk)
-            log_ref = weighted_log_prob(scores, self.thought_weight)
-            parts += log_ref.split([row.num_decisions for row in chunk])
-        return parts
+            return [torch.zeros(length) for length in lengths]
+        rows = rows_of(episodes)
+        parts = [
+            weighted_log_prob(
+                self.policy.score_reference(rows[first : first + self.rows_per_pass]),
+                self.thought_weight,
+            )
+            for first in range(0, len(rows), self.rows_per_pass)
+        ]
+        return list(torch.cat(parts).split(lengths))
 
     def _initialise_flow(
         self,

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from datasets import Dataset, load_from_disk
 
-from gflowvlm.baselines.expert import Exchange, expert_games, from_dataset, to_dataset
+from gflowvlm.baselines.expert import (
+    Conversation,
+    Exchange,
+    conversations_of,
+    expert_games,
+    from_dataset,
+    to_dataset,
+)
 from gflowvlm.errors import UserError
 from gflowvlm.rollouts.environments import make_environment
 
@@ -43,7 +50,10 @@ def test_no_number_above_five_is_shown_in_training() -> None:
 
 
 def test_a_data_set_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
-    games = [("expert", game) for game in expert_games(make, seeds=range(3), mistakes=0.4)]
+    games = [
+        Conversation(source="expert", episode=4 + number, exchanges=game)
+        for number, game in enumerate(expert_games(make, seeds=range(3), mistakes=0.4))
+    ]
     to_dataset(games).save_to_disk(str(tmp_path / "data"))
     stored = load_from_disk(str(tmp_path / "data"))
     assert isinstance(stored, Dataset)
@@ -51,17 +61,34 @@ def test_a_data_set_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
     assert first["role"] == "user"
     assert [part["type"] for part in first["content"]] == ["image", "text"]
     again = list(from_dataset(stored))
-    assert [source for source, _ in again] == ["expert"] * 3
-    for (_, game), (_, read) in zip(games, again, strict=True):
-        assert [turn.reply for turn in read] == [turn.reply for turn in game]
-        assert [turn.text for turn in read] == [turn.text for turn in game]
-        for turn, back in zip(game, read, strict=True):
+    assert [(read.source, read.episode) for read in again] == [("expert", n) for n in (4, 5, 6)]
+    for game, read in zip(games, again, strict=True):
+        for turn, back in zip(game.exchanges, read.exchanges, strict=True):
+            assert (back.text, back.reply) == (turn.text, turn.reply)
             np.testing.assert_array_equal(turn.image, back.image)
+
+
+def test_a_rewritten_game_is_a_conversation_for_each_decision() -> None:
+    seeds = range(3)
+    whole = list(expert_games(make, seeds=seeds, mistakes=0.4))
+    games = list(expert_games(make, seeds=seeds, mistakes=0.4, layout="rewritten"))
+    game = max(games, key=len)
+    stored = list(from_dataset(to_dataset(conversations_of(game, "rewritten", episode=7))))
+    assert [(c.episode, len(c.exchanges)) for c in stored] == [(7, 1)] * len(game)
+    first, last = game[0], game[-1]
+    assert last.text.count("Reply ") == len(game)  # one line a reply, and the request
+    assert f"\nReply 1: {first.reply}\n" in last.text
+    # the same moves as in the transcript, which says nothing after its first turn
+    transcript = max(whole, key=len)
+    assert [turn.reply for turn in transcript] == [turn.reply for turn in game]
+    assert transcript[0].text == first.text
+    assert transcript[-1].text == ""
 
 
 def test_a_row_without_one_image_for_each_question_is_refused() -> None:
     image = np.zeros((4, 4, 3), np.uint8)
-    dataset = to_dataset([("expert", [Exchange(image=image, text="a", reply="b")])])
+    exchange = Exchange(image=image, text="a", reply="b")
+    dataset = to_dataset([Conversation(source="expert", episode=0, exchanges=[exchange])])
     broken = Dataset.from_list([{**dataset[0], "images": []}], features=dataset.features)
     with pytest.raises(UserError, match=r"row 0.*one image"):
         list(from_dataset(broken))

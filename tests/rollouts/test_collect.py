@@ -38,8 +38,8 @@ class Scripted:
             problem=None if legal else ReplyProblem.ILLEGAL_ACTION,
         )
 
-    def row(self, slot: int) -> Row:
-        return Row(
+    def rows(self, slot: int) -> list[Row]:
+        row = Row(
             input_ids=(slot,),
             decision_of=(0,),
             segment=(2,),
@@ -47,6 +47,7 @@ class Scripted:
             vision={},
             allowed={},
         )
+        return [row]
 
     def room(self, slot: int) -> int:
         return self.left
