@@ -48,7 +48,7 @@ class LanguageHead:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[M, H] to [M, V] float32, forbidden ids at -inf."""
-        return self.raw_logits(hidden).index_fill(-1, self.forbidden, float("-inf"))
+        return self.raw_logits(hidden).index_fill_(-1, self.forbidden, float("-inf"))
 
     def logits_among(
         self, hidden: Tensor, allowed: Sequence[Sequence[int]]
@@ -109,19 +109,20 @@ class LanguageHead:
     def _score_chunk(
         self, hidden: Tensor, targets: Tensor, among: Sequence[tuple[int, ...]] | None
     ) -> tuple[Tensor, Tensor]:
-        """Scores of a few positions; entropy last, so that recomputation stops before it."""
+        """Scores of a few positions; entropy last, so that recomputation stops before it.
+
+        No more than two tensors of the logits' size exist at a time.
+        """
         if among is None:
             logits = self.logits(hidden)
             column = targets[:, None]
         else:
             logits, ids = self.logits_among(hidden, among)
             column = (ids == targets[:, None]).int().argmax(-1, keepdim=True)
-        normaliser = logits.logsumexp(-1)
-        log_prob = logits.gather(-1, column)[:, 0] - normaliser
+        log_prob = logits.gather(-1, column)[:, 0] - logits.logsumexp(-1)
         with torch.no_grad():
             probability = logits.softmax(-1)
-            mean_logit = torch.where(probability > 0, probability * logits, 0.0).sum(-1)
-            entropy = normaliser - mean_logit
+            entropy = torch.special.entr(probability, out=probability).sum(-1)
         return log_prob, entropy
 
 

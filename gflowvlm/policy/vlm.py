@@ -67,7 +67,7 @@ class PolicySettings:
     """Train the whole model instead of an adapter; such a policy has no reference."""
     gradient_checkpointing: bool = False
     """Trade a second forward pass for the memory of activations."""
-    score_chunk: int = 512
+    score_chunk: int = 256
     """Positions whose logits exist at the same time while scoring."""
 
 
