@@ -4,7 +4,7 @@ Letters: N rows, S tokens of the longest row, B episodes, T decisions of the lon
 D decisions in all rows, M sampled tokens in all rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One token sequence and where its decisions lie; in the transcript layout, one episode.
+    """One token sequence and where its decisions lie.
+
+    An episode is one row in the transcript layout and one per decision in the others.
 
     Token ids are kept as sampled: decoding and encoding again need not give the same ids.
     """
@@ -23,15 +25,30 @@ class Row:
     segment: tuple[int, ...]  # [S]        episode.Segment of each token
     state_at: tuple[
         int, ...
-    ]  # [T+1]     position where h_t is read: last context token before reply t
+    ]  # [T]    position where h_t is read: last context token before reply t
     vision: tuple[Mapping[str, Tensor], ...]  # the processor's tensors of each image, opaque
     allowed: Mapping[int, tuple[int, ...]]  # position -> ids a constrained step could choose from
     token_types: tuple[int, ...] | None = None  # [S]  the processor's mm_token_type_ids, if any
+    ends_episode: bool = True  # whether `state_at` has one more, the last token: h_T is read there
 
     @property
     def num_decisions(self) -> int:
         """T: replies in this row."""
-        return len(self.state_at) - 1
+        return len(self.state_at) - self.ends_episode
+
+
+def rows_of(episodes: Iterable[Sequence[Row]]) -> list[Row]:
+    """The rows of some episodes, one episode after the other."""
+    return [row for episode in episodes for row in episode]
+
+
+def row_with(episode: Sequence[Row], decision: int) -> tuple[Row, int]:
+    """The row of an episode that holds one of its decisions, and which of the row's it is."""
+    for row in episode:
+        if decision < row.num_decisions:
+            return row, decision
+        decision -= row.num_decisions
+    raise IndexError(f"{decision} decisions beyond the last row")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +58,8 @@ class StepScores:
     thought_log_prob: Tensor  # [D]  sum over the thought's tokens, nats, float32 or better
     action_log_prob: Tensor  # [D]   sum over the action's tokens, nats
     entropy: Tensor  # [D]           sum of the sampled tokens' entropies, nats, no gradient
-    flow: Tensor | None  # [D + N]   log F at each row's T+1 states, float32, or None without a head
+    flow: Tensor | None  # [D + E]   log F at the rows' states, E of which end an episode; float32,
+    #                              or None without a head
     token_log_prob: Tensor  # [M]    each sampled token, nats
     token_decision: Tensor  # [M]    int64, which of the D decisions it belongs to
     log_p_done: Tensor | None = None  # [D]  log-prob of DONE in place of each reply, nats, or None

@@ -10,6 +10,7 @@ from datasets import Dataset, Features, Image, List, Value
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from gflowvlm.config.policy import Layout
 from gflowvlm.episode import Episode, Reply
 from gflowvlm.errors import UserError
 from gflowvlm.policy.base import Policy
@@ -29,9 +30,11 @@ FEATURES = Features(
         ),
         "images": List(Image()),
         "source": Value("string"),
+        "episode": Value("int64"),
     }
 )
-"""TRL's conversational vision format; `source` says which part of the loss applies."""
+"""TRL's conversational vision format; `source` says which part of the loss applies, and the
+conversations of one game share their `episode`."""
 
 EXPERT = "expert"
 _DONE_STREAM = 13  # keeps the draws of DONE apart from the game's own
@@ -46,6 +49,15 @@ class Exchange:
     reply: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """One row of the data set: what the model reads and is to say."""
+
+    source: str  # EXPERT, or the name of a general skill
+    episode: int  # a game in the layouts `rewritten` and `none` is a conversation per decision
+    exchanges: Sequence[Exchange]
+
+
 def expert_games(
     make: Callable[[], gymnasium.Env[Any, Any]],
     *,
@@ -53,9 +65,10 @@ def expert_games(
     mistakes: float,
     done_share: float = 0.0,
     done_at: Literal["goal", "prefix"] = "prefix",
+    layout: Layout = "transcript",
     check: Callable[[dict[str, Any]], None] = lambda info: None,
 ) -> Iterator[list[Exchange]]:
-    """One conversation a seed: the expert is wrong, in thought and action, by `mistakes`.
+    """The exchanges of one game a seed: the expert errs, in thought and action, by `mistakes`.
 
     Args:
         make: builds the environment; it must offer `expert`.
@@ -64,6 +77,7 @@ def expert_games(
         done_share: share of the games that end with DONE.
         done_at: at which history it is said, a uniformly drawn one before the end, or the goal
             (then games that miss it end without).
+        layout: how the history enters the text of an exchange.
         check: called with every `info` shown; raises if it may not be trained on.
 
     Raises:
@@ -86,7 +100,7 @@ def expert_games(
                 replies.append(DONE_REPLY)
         yield [
             Exchange(image=o.image, text=turn.text, reply=reply)
-            for o, turn, reply in zip(shown, turns_of(shown), replies, strict=True)
+            for o, turn, reply in zip(shown, turns_of(layout, shown, replies), replies, strict=True)
         ]
     environment.close()
 
@@ -131,18 +145,18 @@ class ExpertPlayer:
     def _played(self, policy: Policy, plan: Plan) -> Played:
         game = _play(self.environment, plan, self.mistakes, lambda info: None)
         episode: Episode = game.finished(self.split, self.environment_id)
-        row = policy.row_of_conversation(
+        rows = policy.rows_of_episode(
             [decision.observation for decision in episode.decisions],
             [decision.reply.text for decision in episode.decisions],
         )
-        longest = max(row.decision_of.count(number) for number in range(row.num_decisions))
+        longest = max(row.decision_of.count(k) for row in rows for k in range(row.num_decisions))
         if longest > self.max_reply_tokens:
             raise UserError(
                 f"found an expert's reply of {longest} tokens, expected at most "
                 f"policy.max_reply_tokens = {self.max_reply_tokens}: raise it, or set "
                 "expert.share to 0"
             )
-        return Played(episode=episode, row=row)
+        return Played(episode=episode, rows=rows)
 
 
 def _play(
@@ -172,26 +186,42 @@ def _play(
     return game
 
 
-def to_dataset(conversations: Iterable[tuple[str, Sequence[Exchange]]]) -> Dataset:
-    """(source, exchanges) pairs as rows of `messages` and `images`."""
+def conversations_of(
+    game: Sequence[Exchange], layout: Layout, *, episode: int
+) -> list[Conversation]:
+    """A game as the model reads it: one conversation, or one for each decision."""
+    parts = [game] if layout == "transcript" else [[exchange] for exchange in game]
+    return [Conversation(source=EXPERT, episode=episode, exchanges=part) for part in parts]
+
+
+def to_dataset(conversations: Iterable[Conversation]) -> Dataset:
+    """Conversations as rows of `messages` and `images`."""
     rows = []
-    for source, exchanges in conversations:
+    for conversation in conversations:
         messages = []
-        for exchange in exchanges:
+        for exchange in conversation.exchanges:
             content = [] if exchange.image is None else [{"type": "image", "text": None}]
             if exchange.text:
                 content.append({"type": "text", "text": exchange.text})
             messages.append({"role": "user", "content": content})
             reply = [{"type": "text", "text": exchange.reply}]
             messages.append({"role": "assistant", "content": reply})
-        shown = [exchange.image for exchange in exchanges if exchange.image is not None]
-        images = [PillowImage.fromarray(image) for image in shown]
-        rows.append({"messages": messages, "images": images, "source": source})
+        shown = [each.image for each in conversation.exchanges if each.image is not None]
+        rows.append(
+            {
+                "messages": messages,
+                "images": [PillowImage.fromarray(image) for image in shown],
+                "source": conversation.source,
+                "episode": conversation.episode,
+            }
+        )
     return Dataset.from_list(rows, features=FEATURES)
 
 
-def from_dataset(dataset: Dataset) -> Iterator[tuple[str, list[Exchange]]]:
+def from_dataset(dataset: Dataset) -> Iterator[Conversation]:
     """The inverse of `to_dataset`; a user message carries at most one image.
+
+    Without `episode` every row is an episode of its own, without `source` an expert's.
 
     Raises:
         UserError: a row is not a sequence of questions and text answers, or lacks an image.
@@ -211,9 +241,10 @@ def from_dataset(dataset: Dataset) -> Iterator[tuple[str, list[Exchange]]]:
                 "stored, expected user and assistant in turn, at most one image a user message"
             )
         stored = iter(images)
-        yield (
-            row.get("source") or EXPERT,
-            [
+        yield Conversation(
+            source=row.get("source") or EXPERT,
+            episode=row.get("episode", number),
+            exchanges=[
                 Exchange(
                     image=_pixels(next(stored)) if count else None,
                     text=_text_of(question),

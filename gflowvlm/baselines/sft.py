@@ -12,32 +12,32 @@ from gflowvlm.objectives.work import Work
 from gflowvlm.processes import ALONE, Processes
 
 
-def learned_tokens(row: Row) -> int:
-    """Tokens of a row that count."""
-    return sum(decision >= 0 for decision in row.decision_of)
+def learned_tokens(episode: Sequence[Row]) -> int:
+    """Tokens of an episode that count."""
+    return sum(decision >= 0 for row in episode for decision in row.decision_of)
 
 
 @dataclass(frozen=True)
 class SupervisedTraining:
-    """Draws batches from rows, every row once an epoch, in an order decided by seed and epoch."""
+    """Draws batches of episodes, each once an epoch, in an order decided by seed and epoch."""
 
-    rows: Sequence[Row]
-    rows_per_update: int
+    episodes: Sequence[Sequence[Row]]  # an episode has one row or, layouts differ, several
+    episodes_per_update: int
     seed: int
     processes: Processes = ALONE  # each takes its share of every batch
 
     def prepare(self, update: int) -> Work:
-        """The batch of an update, counted from 0; the loss is a mean over tokens, not rows."""
-        batch = [self.rows[i] for i in self._indices(update)]
-        total = sum(learned_tokens(row) for row in batch)
+        """The batch of an update, counted from 0; the loss is a mean over tokens, not episodes."""
+        batch = [self.episodes[i] for i in self._indices(update)]
+        total = sum(map(learned_tokens, batch))
         chosen = self.processes.deal(batch)
-        weights = [learned_tokens(row) for row in chosen]
+        weights = [learned_tokens(episode) for episode in chosen]
         return Work(
-            rows=chosen,
+            episodes=chosen,
             loss=token_loss,
             couples_rows=False,
             share=lambda part: sum(weights[part]) / total,
-            metrics={"epoch": (update + 1) * self.rows_per_update / len(self.rows)},
+            metrics={"epoch": (update + 1) * self.episodes_per_update / len(self.episodes)},
         )
 
     def save(self, folder: Path) -> None:
@@ -47,11 +47,11 @@ class SupervisedTraining:
         """See `save`."""
 
     def _indices(self, update: int) -> list[int]:
-        first = update * self.rows_per_update
+        first, size = update * self.episodes_per_update, len(self.episodes)
         found = []
-        for position in range(first, first + self.rows_per_update):
-            epoch, place = divmod(position, len(self.rows))
-            order = np.random.default_rng([self.seed, 7, epoch]).permutation(len(self.rows))
+        for position in range(first, first + self.episodes_per_update):
+            epoch, place = divmod(position, size)
+            order = np.random.default_rng([self.seed, 7, epoch]).permutation(size)
             found.append(int(order[place]))
         return found
 

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from gflowvlm.config.section import Section
 
+Layout = Literal["transcript", "rewritten", "none"]
+
 
 class LoraConfig(Section):
     """The adapter that training changes."""
@@ -32,8 +34,9 @@ class PolicyConfig(Section):
     """Divides the logits, alike in acting, scoring and the reference."""
     actions: Literal["free", "constrained"] = "free"
     """`free` parses the action from the text; `constrained` masks tokens to the legal actions."""
-    layout: Literal["transcript"] = "transcript"
-    """How history enters the prompt: one growing conversation with all its images."""
+    layout: Layout = "transcript"
+    """How history enters the prompt: `transcript`, one growing conversation with all its images;
+    `rewritten`, a new prompt for each decision, history as text; `none`, without any history."""
     thought_weight: float = Field(default=1.0, ge=0)
     """Weight of a thought's log-probability in a reply's; 1 is a true log-probability."""
     max_reply_tokens: int = Field(default=48, ge=1)

@@ -19,7 +19,8 @@ class TrainerConfig(Section):
     group_size: int = Field(default=4, ge=1)
     """Episodes in a group."""
     rows_per_pass: int = Field(default=32, ge=1)
-    """Rows in one forward pass; bounds memory, does not change the result."""
+    """Rows in one forward pass; bounds memory, does not change the result. A row is an episode, or
+    a decision in the layouts `rewritten` and `none`."""
     learning_rate: float = Field(default=1e-4, gt=0)
     """Peak learning rate of the adapter."""
     head_learning_rate: float = Field(default=1e-3, gt=0)

@@ -8,7 +8,7 @@ from gflowvlm.baselines.expert import ExpertPlayer
 from gflowvlm.baselines.sft import SupervisedTraining
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
-from gflowvlm.launch.supervised import supervised_rows
+from gflowvlm.launch.supervised import supervised_episodes
 from gflowvlm.objectives.build import build_objective
 from gflowvlm.pocket.folder import find_adapter, find_model
 from gflowvlm.policy.base import Policy
@@ -34,6 +34,7 @@ def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
     settings = PolicySettings(
         temperature=section.temperature,
         actions=section.actions,
+        layout=section.layout,
         max_reply_tokens=section.max_reply_tokens,
         done=config.says_done,
         done_token=section.done_token,
@@ -78,8 +79,8 @@ def build_method(config: RunConfig, policy: VLMPolicy, processes: Processes) -> 
     settings = config.trainer
     if isinstance(config.objective, SupervisedFineTuning):
         return SupervisedTraining(
-            rows=supervised_rows(config, policy, processes),
-            rows_per_update=settings.groups_per_update * settings.group_size,
+            episodes=supervised_episodes(config, policy, processes),
+            episodes_per_update=settings.groups_per_update * settings.group_size,
             seed=config.seed,
             processes=processes,
         )

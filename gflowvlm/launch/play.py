@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from gflowvlm.batch import row_with
 from gflowvlm.launch.parts import build_collector
 from gflowvlm.launch.runs import open_policy
 from gflowvlm.policy.choices import action_log_probs
@@ -53,7 +54,7 @@ def replay_of(policy: VLMPolicy, game: Played, title: str) -> Replay:
 
 def _move(policy: VLMPolicy, game: Played, index: int) -> Move:
     decision = game.episode.decisions[index]
-    log_probs = action_log_probs(policy, game.row, index, decision)
+    log_probs = action_log_probs(policy, *row_with(game.rows, index), decision)
     normalised = [] if log_probs is None else log_probs.softmax(-1).tolist()
     return Move(
         decision=decision,

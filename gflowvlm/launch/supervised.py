@@ -2,19 +2,28 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, load_from_disk
 from numpy.random import default_rng
 
-from gflowvlm.baselines.expert import EXPERT, Exchange, expert_games, from_dataset, to_dataset
+from gflowvlm.baselines.expert import (
+    EXPERT,
+    Conversation,
+    Exchange,
+    conversations_of,
+    expert_games,
+    from_dataset,
+    to_dataset,
+)
 from gflowvlm.batch import Row
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.pocket.pictures import Pen
 from gflowvlm.pocket.skills import converse
-from gflowvlm.policy.expert import TaughtTurn
+from gflowvlm.policy.expert import WHOLE_REPLY, TaughtTurn
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.processes import Processes
 from gflowvlm.rollouts.collect import plan_groups
@@ -24,19 +33,24 @@ DATA_FOLDER = "data"
 LONGEST_GENERAL_CONVERSATION = 8  # turns
 
 
-def supervised_rows(config: RunConfig, policy: VLMPolicy, processes: Processes) -> list[Row]:
-    """Rows of the run's data set; the main process makes and stores it in the run's folder."""
+def supervised_episodes(
+    config: RunConfig, policy: VLMPolicy, processes: Processes
+) -> list[list[Row]]:
+    """Rows of each episode of the run's data set, which the main process makes and stores."""
     section = config.objective
     assert isinstance(section, SupervisedFineTuning)
-    folder = processes.from_main(lambda: store_dataset(config, section))
-    dataset = load_from_disk(str(folder))
+
+    def row(conversation: Conversation) -> Row:
+        turns = [
+            TaughtTurn(image=e.image, text=e.text, reply=e.reply) for e in conversation.exchanges
+        ]
+        parts = section.loss_on if conversation.source == EXPERT else WHOLE_REPLY
+        return policy.row_of_turns(turns, loss_on=parts)
+
+    dataset = load_from_disk(str(processes.from_main(lambda: store_dataset(config, section))))
     assert isinstance(dataset, Dataset)
-    rows = []
-    for source, exchanges in from_dataset(dataset):
-        turns = [TaughtTurn(image=e.image, text=e.text, reply=e.reply) for e in exchanges]
-        parts = section.loss_on if source == EXPERT else ("fields", "thought", "action")
-        rows.append(policy.row_of_turns(turns, loss_on=parts))
-    return rows
+    games = groupby(from_dataset(dataset), lambda conversation: conversation.episode)
+    return [[row(each) for each in game] for _, game in games]
 
 
 def store_dataset(config: RunConfig, section: SupervisedFineTuning) -> Path:
@@ -50,10 +64,9 @@ def store_dataset(config: RunConfig, section: SupervisedFineTuning) -> Path:
     return folder
 
 
-def _conversations(
-    config: RunConfig, section: SupervisedFineTuning
-) -> Iterator[tuple[str, list[Exchange]]]:
-    environment = config.environment
+def _conversations(config: RunConfig, section: SupervisedFineTuning) -> Iterator[Conversation]:
+    """The expert's games in the run's layout, then general skills as they are."""
+    environment, layout = config.environment, config.policy.layout
     make = partial(make_environment, environment.id, environment.train_split, environment.kwargs)
     plans = plan_groups(config.seed, "expert", first_group=0, groups=section.episodes, group_size=1)
     games = expert_games(
@@ -62,17 +75,19 @@ def _conversations(
         mistakes=section.mistakes,
         done_share=section.done_share,
         done_at=section.done_at,
+        layout=layout,
         check=partial(_stays_in_split, make().unwrapped),
     )
-    for game in games:
-        yield EXPERT, game
+    for episode, game in enumerate(games):
+        yield from conversations_of(game, layout, episode=episode)
     rng = default_rng([config.seed, 11])
-    for _ in range(round(section.general_share * section.episodes)):
+    for number in range(round(section.general_share * section.episodes)):
         turns = int(rng.integers(1, LONGEST_GENERAL_CONVERSATION + 1))
         conversation = converse(Pen(rng, 1.0), turns)
-        yield (
-            conversation[0].skill,
-            [
+        yield Conversation(
+            source=conversation[0].skill,
+            episode=section.episodes + number,
+            exchanges=[
                 Exchange(image=turn.image, text=turn.question, reply=turn.reply)
                 for turn in conversation
             ],

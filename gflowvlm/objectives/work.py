@@ -1,4 +1,4 @@
-"""One update's rows and how they are judged: what a training method hands to the trainer."""
+"""One update's episodes and how they are judged: what a training method hands to the trainer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from gflowvlm.batch import Row, StepScores
 from gflowvlm.objectives.base import ObjectiveOutput
 
 Loss = Callable[[StepScores, slice], ObjectiveOutput]
-"""Scores of the rows in a slice of the batch -> their loss."""
+"""Scores of all rows of the episodes in a slice of the batch -> their loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,22 +26,22 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One process's rows of an update, and how they are judged.
+    """One process's episodes of an update, and how they are judged.
 
-    A row that couples with others is never apart from them: groups stay within a process.
+    One that couples with others is never apart from them: groups stay within a process.
     """
 
-    rows: Sequence[Row]
+    episodes: Sequence[Sequence[Row]]  # the rows of each, in the order of their decisions
     loss: Loss
-    couples_rows: bool  # True if a row's loss depends on other rows
-    share: Callable[[slice], float]  # weight of a slice's loss in that of all processes' rows
-    metrics: dict[str, float]  # what is known of all processes' rows before the update
+    couples_rows: bool  # True if an episode's loss depends on other episodes
+    share: Callable[[slice], float]  # weight of a slice's loss in that of all processes' episodes
+    metrics: dict[str, float]  # what is known of all processes' episodes before the update
     samples: list[Sample] = field(default_factory=list)  # of a few games; filled by `loss`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """What a part of the rows adds to the metrics of all."""
+    """What a part of the episodes adds to the metrics of all."""
 
     means: dict[str, float]  # to be summed: each times the part's share
     peaks: dict[str, float]  # to be maximised

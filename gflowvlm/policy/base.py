@@ -26,8 +26,8 @@ class Session(Protocol):
         """Sample one reply for each slot given; slots left out are dropped for good."""
         ...
 
-    def row(self, slot: int) -> Row:
-        """The token sequence of everything the slot has seen and said so far."""
+    def rows(self, slot: int) -> Sequence[Row]:
+        """The token sequences of everything the slot has seen and said so far, in order."""
         ...
 
     def room(self, slot: int) -> int:
@@ -52,10 +52,10 @@ class Policy(Protocol):
         """Scores of the same tokens under the frozen reference, no gradient."""
         ...
 
-    def row_of_conversation(
+    def rows_of_episode(
         self, observations: Sequence[Observation], replies: Sequence[str]
-    ) -> Row:
-        """The row of an episode with given replies, as if the policy had said them itself."""
+    ) -> Sequence[Row]:
+        """The rows of an episode with given replies, as if the policy had said them itself."""
         ...
 
     def initialise_flow(self, value: float) -> None:

@@ -49,10 +49,10 @@ class Chat:
         family: Family,
         generation: GenerationConfig | None,
     ) -> None:
-        """Learn the template's end of turn and check that the template only appends.
+        """Learn the template's end of turn.
 
         Raises:
-            UserError: there is no chat template, or it rewrites earlier turns.
+            UserError: there is no chat template, or it does not say how a reply ends.
         """
         self.processor = processor
         self.vocabulary = vocabulary
@@ -65,14 +65,19 @@ class Chat:
             )
         self.closing_id, self._closing_text = self._end_of_turn()
         self.end_ids = frozenset({self.closing_id} | self._declared_ends(generation))
-        self._check_append_only()
+        self._appends = False  # until checked
 
     def opening(self, turn: UserTurn) -> Chunk:
         """Chunk 0."""
         return self._process(self._before_first(turn), turn, first=True)
 
     def following(self, turn: UserTurn) -> Chunk:
-        """Chunk t > 0, without the end-of-turn token of the reply before it."""
+        """Chunk t > 0, without the end-of-turn token of the reply before it.
+
+        Raises:
+            UserError: see `require_append_only`.
+        """
+        self.require_append_only()
         text = self._between(turn)[len(self._closing_text) :]
         return self._process(text, turn, first=False)
 
@@ -137,8 +142,14 @@ class Chat:
         declared = {*several, self.vocabulary.tokenizer.eos_token_id}
         return {end for end in declared if end is not None and end in self.vocabulary.special_ids}
 
-    def _check_append_only(self) -> None:
-        """A conversation of three turns must be its chunks and replies one after the other."""
+    def require_append_only(self) -> None:
+        """A conversation of three turns must be its chunks and replies one after the other.
+
+        Raises:
+            UserError: the template rewrites earlier turns.
+        """
+        if self._appends:
+            return
         turns = [
             UserTurn(image=np.zeros((1, 1, 3), np.uint8), text=t) for t in ("one", "", "three")
         ]
@@ -149,9 +160,10 @@ class Chat:
         if _closed_up(whole) != _closed_up("".join(parts)):
             raise UserError(
                 "the chat template rewrites earlier turns when a new one is added (found by "
-                "rendering three turns at once and one by one); a cache across turns needs a "
-                "template that only appends"
+                "rendering three turns at once and one by one); a cache across turns needs one "
+                "that only appends: set policy.layout to rewritten or use another template"
             )
+        self._appends = True
 
     def _process(self, text: str, turn: UserTurn, *, first: bool) -> Chunk:
         """Run the processor on one chunk."""

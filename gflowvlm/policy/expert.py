@@ -11,9 +11,9 @@ from gflowvlm.config.supervised import ReplyPart
 from gflowvlm.episode import Observation
 from gflowvlm.errors import UserError
 from gflowvlm.policy.slots import FORCED_OPENING, ReplyRules
-from gflowvlm.policy.transcript import Transcript
+from gflowvlm.policy.transcript import Record, Transcript
 from gflowvlm.policy.trie import TokenTrie
-from gflowvlm.prompting.messages import UserTurn, turns_of
+from gflowvlm.prompting.messages import UserTurn
 from gflowvlm.prompting.reply import DONE_REPLY, ParsedReply, missing_glue, parse_reply
 
 LossOn = Sequence[ReplyPart]
@@ -35,7 +35,7 @@ def row_of_turns(
     transcript: Transcript,
     loss_on: LossOn = WHOLE_REPLY,
 ) -> Row:
-    """A conversation of any kind; the parts of a reply are found where it is JSON."""
+    """A conversation of any kind as one row; parts of a reply are found where it is JSON."""
     for index, turn in enumerate(turns):
         user = UserTurn(image=turn.image, text=turn.text)
         transcript.add_chunk(rules.chat.following(user) if index else rules.chat.opening(user))
@@ -48,13 +48,13 @@ def row_of_turns(
     return transcript.row()
 
 
-def row_of_conversation(
+def rows_of_episode(
     observations: Sequence[Observation],
     replies: Sequence[str],
     rules: ReplyRules,
-    transcript: Transcript,
+    record: Record,
     loss_on: LossOn,
-) -> Row:
+) -> tuple[Row, ...]:
     """An episode with given replies, made by the rules a session would follow.
 
     Args:
@@ -62,15 +62,13 @@ def row_of_conversation(
         replies: texts as `format_reply` writes them, without end of turn.
         rules: free replies are encoded as one text; constrained ones get their forced tokens and
             the ids each action token was chosen from.
-        transcript: empty.
+        record: empty.
         loss_on: which parts of a reply count: the values of its `fields`, the `thought` (all else
             before the action key), the `action` from its key on. The rest becomes context.
     """
-    turns = turns_of(observations, thought=rules.thought)
-    for index, (observation, turn, reply) in enumerate(
-        zip(observations, turns, replies, strict=True)
-    ):
-        transcript.add_chunk(rules.chat.following(turn) if index else rules.chat.opening(turn))
+    for observation, reply in zip(observations, replies, strict=True):
+        record.ask(observation)
+        transcript = record.transcript
         reply = rules.vocabulary.neutralise(reply)
         parsed = parse_reply(reply, observation.legal_actions)
         if rules.constrained:
@@ -79,7 +77,8 @@ def row_of_conversation(
             _say(reply, rules, transcript)
             transcript.add_sampled(rules.chat.closing_id)
         _mark(parsed, rules, transcript, loss_on)
-    return transcript.row()
+        record.answered(reply)
+    return record.rows()
 
 
 def _say_done(rules: ReplyRules, transcript: Transcript) -> None:

@@ -54,7 +54,7 @@ class LanguageHead:
     def logits(self, hidden: Tensor, *, first: bool = False) -> Tensor:
         """[M, H] to [M, V] float32, forbidden ids at -inf; `first` where a reply begins."""
         forbidden = self.forbidden_first if first else self.forbidden
-        return self.raw_logits(hidden).index_fill(-1, forbidden, float("-inf"))
+        return self.raw_logits(hidden).index_fill_(-1, forbidden, float("-inf"))
 
     def logits_among(
         self, hidden: Tensor, allowed: Sequence[Sequence[int]]
@@ -139,7 +139,10 @@ class LanguageHead:
         among: Sequence[tuple[int, ...]] | None,
         stops: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores of a few positions; entropy last, so that recomputation stops before it."""
+        """Scores of a few positions; entropy last, so that recomputation stops before it.
+
+        No more than two tensors of the logits' size exist at a time.
+        """
         if among is None:
             logits = self.logits(hidden, first=stops)
             column, stop = targets[:, None], torch.full_like(targets, self.done or 0)[:, None]
@@ -155,8 +158,7 @@ class LanguageHead:
             done = torch.full_like(normaliser, float("nan"))
         with torch.no_grad():
             probability = logits.softmax(-1)
-            mean_logit = torch.where(probability > 0, probability * logits, 0.0).sum(-1)
-            entropy = normaliser - mean_logit
+            entropy = torch.special.entr(probability, out=probability).sum(-1)
         return log_prob, done, entropy
 
 

@@ -40,7 +40,7 @@ def require_exactness(
 
 @torch.no_grad()
 def rescoring_gap(policy: Policy) -> tuple[float, Row]:
-    """Largest |sampled - scored| log-prob of two games of unequal length, and the longer's row."""
+    """Largest |sampled - scored| log-prob of two games of unequal length, and the last row."""
     random = np.random.default_rng(0)
     session = policy.session([EpisodeKey(0, 0), EpisodeKey(0, 1)])
     sampled: dict[int, list[float]] = {0: [], 1: []}
@@ -57,10 +57,10 @@ def rescoring_gap(policy: Policy) -> tuple[float, Row]:
         for slot, reply in session.reply(seen).items():
             pairs = zip(reply.log_probs, reply.segment, strict=True)
             sampled[slot] += [value for value, kind in pairs if kind != Segment.CONTEXT]
-    rows = [session.row(0), session.row(1)]
+    rows = [*session.rows(0), *session.rows(1)]
     scored = policy.score(rows).token_log_prob.cpu()
     gap = (torch.tensor(sampled[0] + sampled[1]) - scored).abs().max()
-    return float(gap), rows[1]
+    return float(gap), rows[-1]
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Several episodes sampled side by side, with one KV cache that lives across their turns."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from gflowvlm.batch import Row
+from gflowvlm.config.policy import Layout
 from gflowvlm.episode import Observation, Reply
 from gflowvlm.errors import UserError
 from gflowvlm.policy.backbone import Backbone, compact
@@ -16,7 +18,7 @@ from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.language_head import LanguageHead
 from gflowvlm.policy.sampling import inverse_cdf
 from gflowvlm.policy.slots import Phase, ReplyRules, Slot
-from gflowvlm.policy.transcript import Transcript
+from gflowvlm.policy.transcript import Record, Transcript
 
 
 class VLMSession:
@@ -24,7 +26,8 @@ class VLMSession:
 
     A turn: the new chunks, each beginning with what the last reply left unfed, go in as one padded
     batch; then tokens are decoded one column at a time. A slot whose reply is over leaves holes in
-    its columns until the turn ends; a slot left out of the next turn leaves the batch.
+    its columns until the turn ends; a slot left out of the next turn leaves the batch. In layouts
+    that write a new prompt for each decision, every turn begins with an empty cache.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class VLMSession:
         backbone: Backbone,
         language: LanguageHead,
         rules: ReplyRules,
+        layout: Layout,
         image_id: int | None,
         context_tokens: int,
         exploration_temperature: float,
@@ -45,6 +49,7 @@ class VLMSession:
             backbone: the model's body.
             language: its head; must be the one that scores.
             rules: how replies are made.
+            layout: how the history enters a prompt.
             image_id: the placeholder's id, for families whose positions need it.
             context_tokens: the longest sequence the model can read.
             exploration_temperature: divides logits once more; 0 takes the likeliest token.
@@ -54,7 +59,12 @@ class VLMSession:
         self._context_tokens = context_tokens
         self._temperature = exploration_temperature
         self._image_id = image_id
-        self._slots = [Slot(key, rules, Transcript(backbone.family, image_id)) for key in keys]
+        self._layout = layout
+        empty = partial(Transcript, backbone.family, image_id)
+        records = [
+            Record(layout, rules.chat, thought=rules.thought, transcript=empty) for _ in keys
+        ]
+        self._slots = [Slot(key, rules, each) for key, each in zip(keys, records, strict=True)]
         self._order: list[int] | None = None  # slot of each batch row; None before the first turn
         self._cache = DynamicCache()
         self._mask = torch.zeros(0, 0, dtype=torch.long, device=backbone.device)  # [B, C]
@@ -77,30 +87,38 @@ class VLMSession:
         self._decode(live, noise, self._prefill(live))
         return {i: slot.close_reply() for i, slot in zip(self._order, live, strict=True)}
 
-    def row(self, slot: int) -> Row:
-        """The token sequence of everything the slot has seen and said so far."""
-        return self._slots[slot].row()
+    def rows(self, slot: int) -> tuple[Row, ...]:
+        """The token sequences of everything the slot has seen and said so far, in order."""
+        return self._slots[slot].rows()
 
     def room(self, slot: int) -> int:
-        """Tokens the slot's context can still take."""
+        """Tokens the slot's context can still take; a rewritten prompt repeats the one before."""
         return self._context_tokens - len(self._slots[slot].transcript.ids)
 
     def _keep(self, slots: list[int]) -> None:
         """Make the batch consist of these slots; drop the others and the holes from the cache."""
-        if self._order is None:
-            self._order = slots
-            self._mask = self._mask.new_zeros(len(slots), 0)
-            self._position = self._position.new_zeros(len(slots))
+        before, self._order = self._order, slots
+        if before is None:
+            self._start_anew(slots)
             return
-        row_of = {slot: row for row, slot in enumerate(self._order)}
+        row_of = {slot: row for row, slot in enumerate(before)}
         gone = [slot for slot in slots if slot not in row_of]
         assert not gone, f"slots {gone} were dropped earlier and cannot come back"
+        if self._layout != "transcript":
+            self._start_anew(slots)
+            return
         rows = [row_of[slot] for slot in slots]
-        same = rows == list(range(len(self._order)))
-        kept = None if same else torch.tensor(rows, device=self._mask.device)
+        kept = None if slots == before else torch.tensor(rows, device=self._mask.device)
         self._mask = compact(self._cache, self._mask, kept)
         self._position = self._position if kept is None else self._position[kept]
-        self._order = slots
+
+    def _start_anew(self, slots: list[int]) -> None:
+        """Empty the cache: each slot's next tokens are the first of a transcript."""
+        self._cache = DynamicCache()
+        self._mask = self._mask.new_zeros(len(slots), 0)
+        self._position = self._position.new_zeros(len(slots))
+        for slot in slots:
+            self._slots[slot].fed = 0
 
     def _prefill(self, live: Sequence[Slot]) -> Tensor:
         """Feed each slot's unfed tokens; [B, H] hidden state at each one's last."""

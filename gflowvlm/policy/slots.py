@@ -11,9 +11,8 @@ from gflowvlm.episode import Observation, Reply, ReplyProblem, Segment
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.chat import Chat
 from gflowvlm.policy.noise import uniforms
-from gflowvlm.policy.transcript import Transcript
+from gflowvlm.policy.transcript import Record, Transcript
 from gflowvlm.policy.trie import TokenTrie
-from gflowvlm.prompting.messages import first_turn, later_turn
 from gflowvlm.prompting.reply import (
     ACTION_KEY,
     DONE_REPLY,
@@ -81,17 +80,22 @@ class ReplyRules:
 
 
 class Slot:
-    """One episode's transcript and the state of its current reply."""
+    """One episode's record and the state of its current reply."""
 
-    def __init__(self, key: EpisodeKey, rules: ReplyRules, transcript: Transcript) -> None:
+    def __init__(self, key: EpisodeKey, rules: ReplyRules, record: Record) -> None:
         self.key = key
         self.rules = rules
-        self.transcript = transcript
-        self.fed = 0  # tokens of the transcript that are in the cache
+        self.record = record
+        self.fed = 0  # tokens of the present transcript that are in the cache
         self.phase = Phase.DONE
         self.observation: Observation | None = None
         self._node = TokenTrie()
         self._log_probs: dict[int, float] = {}  # by position in the transcript
+
+    @property
+    def transcript(self) -> Transcript:
+        """The token sequence that is being written."""
+        return self.record.transcript
 
     @property
     def allowed(self) -> tuple[int, ...] | None:
@@ -104,13 +108,9 @@ class Slot:
         Returns:
             The uniforms of the reply's tokens, [most tokens it can have].
         """
-        chat, rules = self.rules.chat, self.rules
-        if self.observation is None:
-            chunk = chat.opening(first_turn(observation, thought=rules.thought))
-        else:
-            chunk = chat.following(later_turn(observation, self.observation))
+        rules = self.rules
         self.observation = observation
-        self.transcript.add_chunk(chunk)
+        self.record.ask(observation)
         self.phase = Phase.FREE
         self._log_probs = {}
         if not rules.thought and rules.done is not None:
@@ -123,7 +123,7 @@ class Slot:
         if rules.constrained:
             # A key can be completed by the last free token; its glue and an action still follow.
             longest += 4 * len(FORCED_OPENING) + rules.trie(observation.legal_actions).depth
-        return uniforms(self.key, len(self.transcript.state_at) - 1, longest)
+        return uniforms(self.key, self.record.decisions - 1, longest)
 
     @property
     def reply_length(self) -> int:
@@ -192,6 +192,7 @@ class Slot:
         cut = said == len(ids)
         if cut:
             transcript.add_context([chat.closing_id])
+        self.record.answered(text)
         end = start + len(ids)
         return Reply(
             text=text,
@@ -219,6 +220,6 @@ class Slot:
         """Tokens that the cache has not seen."""
         return self.transcript.ids[self.fed :]
 
-    def row(self) -> Row:
-        """The transcript as a row."""
-        return self.transcript.row()
+    def rows(self) -> tuple[Row, ...]:
+        """The record as rows."""
+        return self.record.rows()

@@ -75,16 +75,16 @@ class TabularPolicy:
         """The same under the reference: no gradient, no flow."""
         return self._score(rows, self.log_ref, None)
 
-    def row_of_conversation(
+    def rows_of_episode(
         self, observations: Sequence[Observation], replies: Sequence[str]
-    ) -> Row:
-        """The row of an episode with given replies in the toolkit's JSON; thoughts are dropped."""
+    ) -> tuple[Row]:
+        """One row, of given replies in the toolkit's JSON; thoughts are dropped."""
         session = TabularSession(self, [EpisodeKey(0, 0)], 1.0)
         for seen, reply in zip(observations, replies, strict=True):
             action = parse_reply(reply, seen.legal_actions).action
             assert action is not None, f"a given reply must name a legal action: {reply!r}"
             session.give(0, seen, action)
-        return session.row(0)
+        return session.rows(0)
 
     @torch.no_grad()
     def initialise_flow(self, value: float) -> None:
@@ -223,11 +223,11 @@ class TabularSession:
         self._slots[slot].nodes.append(self._place(self._slots[slot], seen))
         self._slots[slot].actions.append(action)
 
-    def row(self, slot: int) -> Row:
-        """Histories and actions in turn; the last state is read at the last action."""
+    def rows(self, slot: int) -> tuple[Row]:
+        """One row: histories and actions in turn; the last state is read at the last action."""
         nodes, actions = self._slots[slot].nodes, self._slots[slot].actions
         steps = range(len(actions))
-        return Row(
+        row = Row(
             input_ids=tuple(token for pair in zip(nodes, actions, strict=True) for token in pair),
             decision_of=tuple(decision for step in steps for decision in (-1, step)),
             segment=(Segment.CONTEXT, Segment.ACTION) * len(actions),
@@ -238,6 +238,7 @@ class TabularSession:
                 for step in steps
             },
         )
+        return (row,)
 
     def room(self, slot: int) -> int:
         """A table has no context to fill."""

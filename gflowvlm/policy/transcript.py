@@ -1,17 +1,19 @@
-"""A row in the making: context chunks and replies, token by token."""
+"""Rows in the making: context chunks and replies, token by token."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
 from gflowvlm.batch import Row
-from gflowvlm.episode import Segment
-from gflowvlm.policy.chat import Chunk
+from gflowvlm.config.policy import Layout
+from gflowvlm.episode import Observation, Segment
+from gflowvlm.policy.chat import Chat, Chunk
 from gflowvlm.policy.families import Family
+from gflowvlm.prompting.messages import next_turn
 
 
 class Transcript:
-    """Everything one slot has seen and said, as lists that grow together."""
+    """One token sequence, as lists that grow together."""
 
     def __init__(self, family: Family, image_id: int | None) -> None:
         """Start empty.
@@ -70,14 +72,68 @@ class Transcript:
         for position in positions:
             self.decision_of[position], self.segment[position] = -1, Segment.CONTEXT
 
-    def row(self) -> Row:
-        """The row so far; its last state is read at its last token."""
+    def row(self, *, ends_episode: bool = True) -> Row:
+        """The row so far; one that ends its episode has a state more, at its last token."""
+        end = (len(self.ids) - 1,) if ends_episode else ()
         return Row(
             input_ids=tuple(self.ids),
             decision_of=tuple(self.decision_of),
             segment=tuple(self.segment),
-            state_at=(*self.state_at, len(self.ids) - 1),
+            state_at=(*self.state_at, *end),
             vision=tuple(self.vision),
             allowed=dict(self.allowed),
             token_types=tuple(self.types) if self.image_id is not None else None,
+            ends_episode=ends_episode,
         )
+
+
+class Record:
+    """What one episode has shown and said: one transcript, or one per decision."""
+
+    def __init__(
+        self, layout: Layout, chat: Chat, *, thought: bool, transcript: Callable[[], Transcript]
+    ) -> None:
+        """Start empty.
+
+        Args:
+            layout: how the history enters a prompt.
+            chat: the conversation format.
+            thought: whether replies have one.
+            transcript: makes an empty transcript.
+        """
+        self.layout: Layout = layout
+        self.chat = chat
+        self.thought = thought
+        self._new = transcript
+        self._transcripts: list[Transcript] = []
+        self._observations: list[Observation] = []
+        self._replies: list[str] = []
+
+    @property
+    def transcript(self) -> Transcript:
+        """The one that is being written."""
+        return self._transcripts[-1]
+
+    @property
+    def decisions(self) -> int:
+        """Replies begun."""
+        return len(self._observations)
+
+    def ask(self, observation: Observation) -> None:
+        """Take in an observation; the reply to it is to be written into `transcript`."""
+        self._observations.append(observation)
+        turn = next_turn(self.layout, self._observations, self._replies, thought=self.thought)
+        if self._transcripts and self.layout == "transcript":
+            self.transcript.add_chunk(self.chat.following(turn))
+        else:
+            self._transcripts.append(self._new())
+            self.transcript.add_chunk(self.chat.opening(turn))
+
+    def answered(self, reply: str) -> None:
+        """Remember the text of the reply just written."""
+        self._replies.append(reply)
+
+    def rows(self) -> tuple[Row, ...]:
+        """The rows so far; the last one ends the episode."""
+        last = len(self._transcripts) - 1
+        return tuple(t.row(ends_episode=i == last) for i, t in enumerate(self._transcripts))

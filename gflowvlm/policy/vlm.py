@@ -14,6 +14,7 @@ from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 from gflowvlm.batch import Row, StepScores
+from gflowvlm.config.policy import Layout
 from gflowvlm.episode import Observation
 from gflowvlm.errors import UserError
 from gflowvlm.policy import expert
@@ -30,7 +31,7 @@ from gflowvlm.policy.scoring import score_rows
 from gflowvlm.policy.selfcheck import require_exactness
 from gflowvlm.policy.session import VLMSession
 from gflowvlm.policy.slots import ReplyRules
-from gflowvlm.policy.transcript import Transcript
+from gflowvlm.policy.transcript import Record, Transcript
 from gflowvlm.policy.vocabulary import Vocabulary
 
 HEADS_FILE = "heads.safetensors"
@@ -46,6 +47,8 @@ class PolicySettings:
     """free parses the text; constrained binds the action word to the legal ones."""
     thought: bool = True
     """False, with constrained actions: the reply is the action alone."""
+    layout: Layout = "transcript"
+    """How history enters the prompt; see `prompting.messages`."""
     max_reply_tokens: int = 128
     """A reply without an end after so many tokens is cut off."""
     context_tokens: int | None = None
@@ -68,7 +71,7 @@ class PolicySettings:
     """Train the whole model instead of an adapter; such a policy has no reference."""
     gradient_checkpointing: bool = False
     """Trade a second forward pass for the memory of activations."""
-    score_chunk: int = 512
+    score_chunk: int = 256
     """Positions whose logits exist at the same time while scoring."""
 
 
@@ -104,6 +107,8 @@ class VLMPolicy:
         layer: Any = model.get_output_embeddings()
         vocabulary = Vocabulary(processor.tokenizer, model.config, layer.weight.shape[0])
         self.chat = Chat(processor, vocabulary, family, model.generation_config)
+        if settings.layout == "transcript":
+            self.chat.require_append_only()
         self.rules = self._reply_rules(vocabulary)
         text_config = model.config.get_text_config()
         self.adapters = self._adapt(start_adapter)
@@ -142,6 +147,7 @@ class VLMPolicy:
             backbone=self.backbone,
             language=self.language,
             rules=self.rules,
+            layout=self.settings.layout,
             image_id=self._image_id,
             context_tokens=self.context_tokens,
             exploration_temperature=exploration_temperature,
@@ -174,20 +180,24 @@ class VLMPolicy:
         if self.flow_head is not None:
             self.flow_head.initialise(value)
 
-    def row_of_conversation(
+    def rows_of_episode(
         self,
         observations: Sequence[Observation],
         replies: Sequence[str],
         *,
         loss_on: LossOn = WHOLE_REPLY,
-    ) -> Row:
-        """An episode with given replies as a row; see `expert.row_of_conversation`."""
-        return expert.row_of_conversation(
-            observations, replies, self.rules, self._transcript(), loss_on
+    ) -> tuple[Row, ...]:
+        """An episode with given replies as rows; see `expert.rows_of_episode`."""
+        record = Record(
+            self.settings.layout,
+            self.chat,
+            thought=self.settings.thought,
+            transcript=self._transcript,
         )
+        return expert.rows_of_episode(observations, replies, self.rules, record, loss_on)
 
     def row_of_turns(self, turns: Sequence[TaughtTurn], *, loss_on: LossOn = WHOLE_REPLY) -> Row:
-        """A general conversation as a row; see `expert.row_of_turns`."""
+        """A general conversation as one row in any layout; see `expert.row_of_turns`."""
         return expert.row_of_turns(turns, self.rules, self._transcript(), loss_on)
 
     def parameter_groups(self) -> dict[str, list[Parameter]]:

@@ -1,7 +1,15 @@
-"""What the model is told: an observation as one user turn of a conversation.
+"""What the model is told before a reply: a user turn made of observations and earlier replies.
 
-Transcript layout: the task is said once, in the first turn; later turns say only what is new.
-Nothing here knows an environment; every word comes from the observation.
+Three layouts say how the history enters:
+
+- `transcript`: one conversation that grows; the task is said once, later turns say only what is
+  new, and every image stays.
+- `rewritten`: each decision is a conversation of its own, with the history as text and the present
+  image alone (Kang et al. 2025, whose prompts list earlier states and actions).
+- `none`: the same without the history; a Markovian ablation.
+
+A first decision has no history, so all three begin with the same turn. Nothing here knows an
+environment; every word comes from observations and replies.
 """
 
 from collections.abc import Sequence
@@ -10,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gflowvlm.config.policy import Layout
 from gflowvlm.episode import Observation
 from gflowvlm.prompting.reply import ACTION_KEY, THOUGHT_KEY
 from gflowvlm.prompting.wording import ask_for_json, one_of
@@ -23,17 +32,52 @@ class UserTurn:
     text: str  # may be empty
 
 
-def first_turn(observation: Observation, *, thought: bool = True) -> UserTurn:
-    """The task, what is said at the first step, and the form of the reply.
+def next_turn(
+    layout: Layout, observations: Sequence[Observation], replies: Sequence[str], *, thought: bool
+) -> UserTurn:
+    """The user turn that asks for the next reply.
 
     Args:
-        observation: the episode's first.
+        layout: how the history enters. Under `transcript` the turn continues the conversation,
+            else it opens a new one.
+        observations: everything seen so far, the present one last.
+        replies: everything said so far, one fewer.
+        thought: False where a reply holds nothing but the action.
+    """
+    match layout:
+        case "transcript" if len(observations) > 1:
+            return later_turn(observations[-1], observations[-2])
+        case "rewritten":
+            history = history_lines(observations, replies)
+            return first_turn(observations[-1], thought=thought, history=history)
+        case _:
+            return first_turn(observations[-1], thought=thought)
+
+
+def history_lines(observations: Sequence[Observation], replies: Sequence[str]) -> list[str]:
+    """What was said at each step so far, by the environment where it spoke, and by the policy."""
+    lines = []
+    for step, (seen, reply) in enumerate(zip(observations[:-1], replies, strict=True), start=1):
+        if seen.text:
+            lines.append(f"Step {step}: {seen.text}")
+        lines.append(f"Reply {step}: {reply}")
+    return lines
+
+
+def first_turn(
+    observation: Observation, *, thought: bool = True, history: Sequence[str] = ()
+) -> UserTurn:
+    """The task, the history if any, what is said at this step, and the form of the reply.
+
+    Args:
+        observation: the present one.
         thought: False where the reply holds nothing but the action.
+        history: lines that stand between the task and what is said now.
     """
     keys = (*observation.reply_fields, THOUGHT_KEY, ACTION_KEY) if thought else (ACTION_KEY,)
     text = ask_for_json(
         task=observation.task,
-        text=observation.text,
+        text="\n".join([*history, *([observation.text] if observation.text else [])]),
         keys=keys,
         choices=observation.legal_actions,
     )
@@ -48,8 +92,11 @@ def later_turn(observation: Observation, previous: Observation) -> UserTurn:
     return UserTurn(image=observation.image, text="\n".join(lines))
 
 
-def turns_of(observations: Sequence[Observation], *, thought: bool = True) -> list[UserTurn]:
-    """The user turns of an episode, in order."""
-    first = [first_turn(observation, thought=thought) for observation in observations[:1]]
-    pairs = zip(observations[1:], observations[:-1], strict=True)
-    return first + [later_turn(observation, previous) for observation, previous in pairs]
+def turns_of(
+    layout: Layout, observations: Sequence[Observation], replies: Sequence[str]
+) -> list[UserTurn]:
+    """The user turns of an episode whose replies have thoughts, one per decision."""
+    return [
+        next_turn(layout, observations[: step + 1], replies[:step], thought=True)
+        for step in range(len(observations))
+    ]

@@ -31,10 +31,10 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """An episode and the token sequence of its policy."""
+    """An episode and the token sequences of its policy."""
 
     episode: Episode
-    row: Row
+    rows: Sequence[Row]  # in the order of the decisions
     cut: str | None = None  # who cut it before its end, and the remedy; None for a whole one
 
 
@@ -195,7 +195,7 @@ class Collector:
         return [
             Played(
                 episode=game.finished(self.split, self.environment_id),
-                row=session.row(slot),
+                rows=session.rows(slot),
                 cut=game.cut,
             )
             for slot, game in enumerate(games)

@@ -32,7 +32,7 @@ class Trajectory:
     """A finished episode with all that training needs of it besides `log_pf`."""
 
     episode: Episode
-    row: Row
+    rows: Sequence[Row]  # in the order of the decisions
     reward: LogReward  # un-tempered, nats
     log_ref: Tensor  # [T] of each decision under the frozen reference, thought-weighted, nats
     log_ref_done: Tensor  # [T] of DONE in place of each; 0 where it is forbidden
@@ -114,7 +114,7 @@ class Replay:
         """The same trajectory with images that other ones show too held once."""
         return Trajectory(
             episode=self._images.episode(trajectory.episode),
-            row=self._images.row(trajectory.row),
+            rows=tuple(map(self._images.row, trajectory.rows)),
             reward=trajectory.reward,
             log_ref=trajectory.log_ref.detach().cpu().clone(),
             log_ref_done=trajectory.log_ref_done.detach().cpu().clone(),

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gflowvlm.batch import Row, StepScores, TrajectoryBatch
+from gflowvlm.batch import Row, StepScores, TrajectoryBatch, rows_of
 from gflowvlm.config.schedule import Schedule
 from gflowvlm.episode import Episode, Segment
 from gflowvlm.errors import UserError
@@ -75,7 +75,7 @@ class BalanceTraining:
         total = sum(self.processes.gather(len(batch)))
         judge = _Judge(self, batch, len(own), len(everyone) / total, temperature, beta)
         return Work(
-            rows=[t.row for t in batch],
+            episodes=[t.rows for t in batch],
             loss=judge,
             couples_rows=self.objective.couples_rows,
             share=lambda part: (part.stop - part.start) / total,
@@ -127,14 +127,14 @@ class BalanceTraining:
 
     def _judged(self, played: Sequence[Played]) -> list[Trajectory]:
         """Episodes with their log R and log p_ref, neither of which changes from now on."""
-        nothing = [torch.zeros(p.row.num_decisions) for p in played]
-        log_ref, log_ref_done = nothing, nothing
+        lengths = [len(p.episode.decisions) for p in played]
+        log_ref = log_ref_done = [torch.zeros(length) for length in lengths]
         if self.alpha:
             log_ref, log_ref_done = self._log_prob(self.policy.score_reference, played)
         return [
             Trajectory(
                 episode=p.episode,
-                row=p.row,
+                rows=p.rows,
                 reward=self.reward(p.episode),
                 log_ref=log_ref[i],
                 log_ref_done=log_ref_done[i],
@@ -152,17 +152,19 @@ class BalanceTraining:
 
         The second list is zeros where DONE is forbidden.
         """
+        rows = rows_of(each.rows for each in episodes)
         parts: list[Tensor] = []
         done: list[Tensor] = []
-        for first in range(0, len(episodes), self.rows_per_pass):
-            chunk = [each.row for each in episodes[first : first + self.rows_per_pass]]
-            scores = score(chunk)
+        for first in range(0, len(rows), self.rows_per_pass):
+            scores = score(rows[first : first + self.rows_per_pass])
             log_prob = weighted_log_prob(scores, self.thought_weight)
-            lengths = [row.num_decisions for row in chunk]
-            parts += log_prob.cpu().split(lengths)
             stop = torch.zeros_like(log_prob) if scores.log_p_done is None else scores.log_p_done
-            done += stop.cpu().split(lengths)
-        return parts, done
+            parts.append(log_prob.cpu())
+            done.append(stop.cpu())
+        if not rows:
+            return [], []
+        lengths = [len(each.episode.decisions) for each in episodes]
+        return list(torch.cat(parts).split(lengths)), list(torch.cat(done).split(lengths))
 
     def _initialise_flow(self, own: Sequence[Trajectory], beta: float) -> None:
         """Let log F begin at the mean log Z that all first own episodes imply."""

@@ -8,8 +8,10 @@ import pytest
 from datasets import Dataset, load_from_disk
 
 from gflowvlm.baselines.expert import (
+    Conversation,
     Exchange,
     ExpertPlayer,
+    conversations_of,
     expert_games,
     from_dataset,
     to_dataset,
@@ -68,7 +70,10 @@ def test_no_number_above_five_is_shown_in_training() -> None:
 
 
 def test_a_data_set_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
-    games = [("expert", game) for game in expert_games(make, seeds=range(3), mistakes=0.4)]
+    games = [
+        Conversation(source="expert", episode=4 + number, exchanges=game)
+        for number, game in enumerate(expert_games(make, seeds=range(3), mistakes=0.4))
+    ]
     to_dataset(games).save_to_disk(str(tmp_path / "data"))
     stored = load_from_disk(str(tmp_path / "data"))
     assert isinstance(stored, Dataset)
@@ -76,17 +81,34 @@ def test_a_data_set_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
     assert first["role"] == "user"
     assert [part["type"] for part in first["content"]] == ["image", "text"]
     again = list(from_dataset(stored))
-    assert [source for source, _ in again] == ["expert"] * 3
-    for (_, game), (_, read) in zip(games, again, strict=True):
-        assert [turn.reply for turn in read] == [turn.reply for turn in game]
-        assert [turn.text for turn in read] == [turn.text for turn in game]
-        for turn, back in zip(game, read, strict=True):
+    assert [(read.source, read.episode) for read in again] == [("expert", n) for n in (4, 5, 6)]
+    for game, read in zip(games, again, strict=True):
+        for turn, back in zip(game.exchanges, read.exchanges, strict=True):
+            assert (back.text, back.reply) == (turn.text, turn.reply)
             np.testing.assert_array_equal(turn.image, back.image)
+
+
+def test_a_rewritten_game_is_a_conversation_for_each_decision() -> None:
+    seeds = range(3)
+    whole = list(expert_games(make, seeds=seeds, mistakes=0.4))
+    games = list(expert_games(make, seeds=seeds, mistakes=0.4, layout="rewritten"))
+    game = max(games, key=len)
+    stored = list(from_dataset(to_dataset(conversations_of(game, "rewritten", episode=7))))
+    assert [(c.episode, len(c.exchanges)) for c in stored] == [(7, 1)] * len(game)
+    first, last = game[0], game[-1]
+    assert last.text.count("Reply ") == len(game)  # one line a reply, and the request
+    assert f"\nReply 1: {first.reply}\n" in last.text
+    # the same moves as in the transcript, which says nothing after its first turn
+    transcript = max(whole, key=len)
+    assert [turn.reply for turn in transcript] == [turn.reply for turn in game]
+    assert transcript[0].text == first.text
+    assert transcript[-1].text == ""
 
 
 def test_a_row_without_one_image_for_each_question_is_refused() -> None:
     image = np.zeros((4, 4, 3), np.uint8)
-    dataset = to_dataset([("expert", [Exchange(image=image, text="a", reply="b")])])
+    exchange = Exchange(image=image, text="a", reply="b")
+    dataset = to_dataset([Conversation(source="expert", episode=0, exchanges=[exchange])])
     broken = Dataset.from_list([{**dataset[0], "images": []}], features=dataset.features)
     with pytest.raises(UserError, match=r"row 0.*one image"):
         list(from_dataset(broken))
@@ -111,11 +133,11 @@ def test_an_expert_plays_a_planned_start_as_an_episode_of_the_policy() -> None:
         episode = played.episode
         assert (episode.group, episode.index, episode.seed) == (plan.group, plan.index, plan.seed)
         assert episode.success
-        assert len(episode.decisions) == played.row.num_decisions == apart
+        assert len(episode.decisions) == played.rows[0].num_decisions == apart
         assert episode.decisions[0].facts == facts
         # nothing sampled these replies, so no log-prob is claimed for them
         assert all(d.reply.log_probs == () for d in episode.decisions)
-        assert list(played.row.input_ids[1::2]) == [d.reply.action for d in episode.decisions]
+        assert list(played.rows[0].input_ids[1::2]) == [d.reply.action for d in episode.decisions]
 
 
 def test_an_environment_without_an_expert_is_named() -> None:

@@ -84,7 +84,7 @@ def test_the_merged_folder_is_the_policy_to_transformers_alone(
     config, policy = open_policy(run, seed=0)
     session = policy.session([EpisodeKey(0, 0)])
     reply = session.reply({0: first_observation(config)})[0]
-    row = session.row(0)
+    (row,) = session.rows(0)
     sampled = [position for position, d in enumerate(row.decision_of) if d == 0]
     values = {
         "input_ids": torch.tensor(row.input_ids),

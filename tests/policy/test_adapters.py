@@ -24,7 +24,7 @@ def rows_of(policy: VLMPolicy, observe: Observe) -> list[Row]:
     session = policy.session([EpisodeKey(0, 0), EpisodeKey(0, 1)])
     for turn in range(2):
         session.reply({slot: observe(slot, turn) for slot in (0, 1)})
-    return [session.row(0), session.row(1)]
+    return [*session.rows(0), *session.rows(1)]
 
 
 def log_probs(policy: VLMPolicy, rows: list[Row], *, reference: bool = False) -> Tensor:

@@ -53,7 +53,7 @@ def test_a_reply_that_is_cut_off_is_closed_as_context(
     policy = adapted(llava_folder, max_reply_tokens=3)
     session = policy.session([EpisodeKey(0, 0)])
     reply = session.reply({0: observe(0, 0)})[0]
-    row = session.row(0)
+    (row,) = session.rows(0)
     assert (reply.problem, reply.action) == (ReplyProblem.CUT_OFF, None)
     assert len(reply.token_ids) == 3
     assert row.input_ids[-4:] == (*reply.token_ids, policy.chat.closing_id)
@@ -74,8 +74,13 @@ def test_a_template_that_forgets_earlier_turns_is_refused(
         "{{ m['role'] }}: {% for c in m['content'] %}{{ c['text'] }}{% endfor %}<|im_end|>"
         "{% endif %}{% endfor %}"
     )
+    folder = with_template(llava_folder, forgetful, tmp_path)
     with pytest.raises(UserError, match="rewrites earlier turns"):
-        VLMPolicy.from_folder(with_template(llava_folder, forgetful, tmp_path), PolicySettings())
+        VLMPolicy.from_folder(folder, PolicySettings())
+    # a layout without earlier turns can do with it, but no conversation can
+    policy = VLMPolicy.from_folder(folder, PolicySettings(layout="rewritten"))
+    with pytest.raises(UserError, match="rewrites earlier turns"):
+        policy.chat.following(UserTurn(image=None, text="on"))
 
 
 def test_a_template_without_end_of_turn_gets_the_tokenizers(

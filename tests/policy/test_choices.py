@@ -51,11 +51,11 @@ def test_a_free_reply_is_weighed_against_the_other_legal_actions(
     policy = adapted(folder)
     seen = [observe(0, turn) for turn in range(3)]
     texts = [saying("shelf 2"), saying(taken), saying("shelf 1")]
-    row = policy.row_of_conversation(seen, texts)
+    (row,) = policy.rows_of_episode(seen, texts)
     found = action_log_probs(policy, row, 1, decision(row, 1, texts[1], seen[1]))
     assert found is not None
     # The same history ending in each word, written anew; what stands before the word cancels.
-    rows = [policy.row_of_conversation(seen[:2], [texts[0], saying(word)]) for word in WORDS]
+    rows = [policy.rows_of_episode(seen[:2], [texts[0], saying(word)])[0] for word in WORDS]
     with torch.no_grad():
         anew = torch.stack([policy.score([r]).action_log_prob[1] for r in rows]).double()
     assert found.log_softmax(-1).tolist() == pytest.approx(anew.log_softmax(-1).tolist(), abs=1e-4)
@@ -80,7 +80,7 @@ def test_a_constrained_reply_has_all_its_probability_on_the_legal_actions(
     session = policy.session([EpisodeKey(0, 0)])
     seen = [observe(0, turn) for turn in range(2)]
     replies = [session.reply({0: observation})[0] for observation in seen]
-    row = session.row(0)
+    (row,) = session.rows(0)
     for index, (observation, reply) in enumerate(zip(seen, replies, strict=True)):
         chosen = Decision(observation=observation, reply=reply, reward=0.0)
         found = action_log_probs(policy, row, index, chosen)
@@ -94,7 +94,7 @@ def test_a_reply_without_an_action_has_no_probabilities(
     llava_folder: Path, adapted: Callable[..., VLMPolicy], observe: Callable[..., Observation]
 ) -> None:
     policy, seen = adapted(llava_folder), observe(0, 0)
-    row = policy.row_of_conversation([seen], ['{"number": "3"}'])
+    (row,) = policy.rows_of_episode([seen], ['{"number": "3"}'])
     mute = decision(row, 0, '{"number": "3"}', seen)
     assert mute.reply.problem is ReplyProblem.NO_ACTION
     assert action_log_probs(policy, row, 0, mute) is None

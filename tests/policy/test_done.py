@@ -50,7 +50,7 @@ def play(policy: VLMPolicy, observe: Observe, slots: int) -> tuple[Any, Any]:
         for slot, reply in replies.items():
             said[slot].append(reply)
         live = [slot for slot in live if not replies[slot].done]
-    return said, [opened.row(slot) for slot in range(slots)]
+    return said, [opened.rows(slot)[0] for slot in range(slots)]
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)

@@ -24,6 +24,9 @@ MODES: list[dict[str, Any]] = [
     {"actions": "free"},
     {"actions": "free", "temperature": 0.7},
     {"actions": "constrained", "thought": False, "temperature": 1.3},
+    {"layout": "rewritten"},
+    {"layout": "rewritten", "actions": "constrained", "thought": False},
+    {"layout": "none"},
 ]
 
 
@@ -35,7 +38,7 @@ def play(policy: VLMPolicy, observe: Observe, slots: tuple[int, ...] = (0, 1, 2,
         seen = {place: observe(slot, turn) for place, slot in enumerate(slots) if turn <= slot}
         for place, reply in opened.reply(seen).items():
             replies[place].append(reply)
-    return replies, [opened.row(place) for place in range(len(slots))]
+    return replies, [row for place in range(len(slots)) for row in opened.rows(place)]
 
 
 def largest_gap(policy: VLMPolicy, played: Played) -> float:
@@ -121,15 +124,17 @@ def broken_position(
 
 @pytest.mark.parametrize("family", ["llava_folder", "qwen_folder"])
 @pytest.mark.parametrize("fault", [broken_mask, broken_position])
+@pytest.mark.parametrize("layout", ["transcript", "rewritten"])
 def test_an_error_of_one_column_is_seen(
     family: str,
+    layout: str,
     fault: Callable[..., tuple[Tensor, Tensor]],
     observe: Observe,
     adapted: MakePolicy,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
-    policy = adapted(request.getfixturevalue(family))
+    policy = adapted(request.getfixturevalue(family), layout=layout)
     sound = Backbone.hidden
 
     def hidden(self: Backbone, ids: Tensor, mask: Tensor, start: Tensor, **rest: Any):

@@ -27,7 +27,7 @@ def test_every_token_of_an_expert_reply_counts_and_is_thought_or_action(
 ) -> None:
     policy = adapted(llava_folder)
     reply = format_reply({"number": "3"}, "so", "shelf 2")
-    row = policy.row_of_conversation([observe(0, 0), observe(0, 1)], [reply, reply])
+    (row,) = policy.rows_of_episode([observe(0, 0), observe(0, 1)], [reply, reply])
     # the token `, "` begins before the action key: it is thought, with the key's opening quote
     assert said(policy, row, Segment.THOUGHT) == '{"number": "3", "thoughts": "so", "' * 2
     assert said(policy, row, Segment.ACTION) == 'action": "shelf 2"}<|im_end|>' * 2
@@ -40,13 +40,13 @@ def test_field_values_can_be_left_out(
 ) -> None:
     policy = adapted(llava_folder)
     reply = format_reply({"number": "345"}, "3 or so", "shelf 2")
-    whole = policy.row_of_conversation([observe(0, 0)], [reply])
-    row = policy.row_of_conversation([observe(0, 0)], [reply], loss_on=("thought", "action"))
+    (whole,) = policy.rows_of_episode([observe(0, 0)], [reply])
+    (row,) = policy.rows_of_episode([observe(0, 0)], [reply], loss_on=("thought", "action"))
     assert row.input_ids == whole.input_ids
     assert said(policy, row, Segment.THOUGHT) == '{"number": "", "thoughts": "3 or so", "'
-    only = policy.row_of_conversation([observe(0, 0)], [reply], loss_on=("action",))
+    (only,) = policy.rows_of_episode([observe(0, 0)], [reply], loss_on=("action",))
     assert said(policy, only, Segment.THOUGHT) == ""
-    fields = policy.row_of_conversation([observe(0, 0)], [reply], loss_on=("fields",))
+    (fields,) = policy.rows_of_episode([observe(0, 0)], [reply], loss_on=("fields",))
     assert said(policy, fields, Segment.THOUGHT) == "345"
     assert said(policy, only, Segment.ACTION) == said(policy, whole, Segment.ACTION)
 
@@ -59,8 +59,11 @@ def test_the_probabilities_of_the_legal_actions_sum_to_one(
     policy = adapted(llava_folder, actions="constrained", thought=thought)
     seen = observe(1, 1, actions=actions)
     rows = [
-        policy.row_of_conversation([seen], [format_reply({}, "so" if thought else None, action)])
+        row
         for action in actions
+        for row in policy.rows_of_episode(
+            [seen], [format_reply({}, "so" if thought else None, action)]
+        )
     ]
     with torch.no_grad():
         scores = policy.score(rows)

@@ -90,7 +90,7 @@ def play(
             assert reply.action is not None
             [(_, states[slot], _, ended)] = process.outcomes(states[slot], reply.action)
             live -= {slot} if ended else set()
-    return states, [session.row(slot) for slot in range(len(keys))], turns
+    return states, [session.rows(slot)[0] for slot in range(len(keys))], turns
 
 
 def keys(count: int, first: int = 0) -> list[EpisodeKey]:
@@ -207,11 +207,12 @@ def test_chance_is_read_from_what_is_shown() -> None:
     policy = TabularPolicy(tree, read_text)
     session = policy.session(keys(1))
     action = session.reply({0: shown(process, "x")})[0].action
-    flow = policy.score([session.row(0)]).flow
+    flow = policy.score(session.rows(0)).flow
     assert flow is not None
     assert flow[1].isnan()  # not seen yet whether sun or rain follows
     session.reply({0: shown(process, f"x{'ab'[action or 0]}r")})
-    assert tree.nodes[session.row(0).input_ids[2]].history.states[-1] == f"x{'ab'[action or 0]}r"
+    (row,) = session.rows(0)
+    assert tree.nodes[row.input_ids[2]].history.states[-1] == f"x{'ab'[action or 0]}r"
 
 
 def test_several_starts_need_to_be_told_apart(tree: Tree) -> None:
@@ -250,7 +251,7 @@ def test_starts_of_the_number_line_are_known_by_their_pictures() -> None:
     for number, start in enumerate(environment.starts()):
         session = policy.session(keys(1))
         session.reply({0: observe(*environment.reset(options={"start": start}))})
-        assert session.row(0).input_ids[0] == tree.roots[number]
+        assert session.rows(0)[0].input_ids[0] == tree.roots[number]
 
 
 def trajectories(policy: Policy, tree: Tree, rows: Sequence[Row], alpha: float) -> TrajectoryBatch:

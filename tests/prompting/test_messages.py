@@ -1,7 +1,7 @@
 import numpy as np
 
 from gflowvlm.episode import Observation
-from gflowvlm.prompting.messages import first_turn, later_turn, turns_of
+from gflowvlm.prompting.messages import first_turn, later_turn, next_turn, turns_of
 
 
 def observation(text: str = "", actions: tuple[str, ...] = ("-", "+")) -> Observation:
@@ -39,6 +39,26 @@ def test_changed_actions_are_said_again() -> None:
 
 
 def test_an_episode_has_one_turn_per_observation() -> None:
-    texts = [turn.text for turn in turns_of([observation("a"), observation("b"), observation()])]
+    seen = [observation("a"), observation("b"), observation()]
+    texts = [turn.text for turn in turns_of("transcript", seen, ["1", "2", "3"])]
     assert texts[1:] == ["b", ""]
     assert "Reach the target." in texts[0]
+
+
+def test_a_rewritten_prompt_tells_the_history_between_task_and_request() -> None:
+    seen = [observation("You are at 3."), observation(), observation("You are at 5.")]
+    assert next_turn("rewritten", seen, ["one", "two"], thought=False).text == (
+        "Reach the target.\nStep 1: You are at 3.\nReply 1: one\nReply 2: two\nYou are at 5.\n"
+        'Reply in JSON with the keys "action". The action is one of "-", "+".'
+    )
+
+
+def test_without_history_a_prompt_is_a_first_turn_of_what_is_seen_now() -> None:
+    seen = [observation("You are at 3."), observation("You are at 5.", ("stay",))]
+    assert next_turn("none", seen, ["one"], thought=True) == first_turn(seen[1])
+
+
+def test_all_layouts_begin_with_the_same_turn() -> None:
+    seen = [observation("You are at 3.")]
+    for layout in ("transcript", "rewritten", "none"):
+        assert next_turn(layout, seen, [], thought=True) == first_turn(seen[0])

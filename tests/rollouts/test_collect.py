@@ -39,8 +39,8 @@ class Scripted:
             done=word == "DONE",
         )
 
-    def row(self, slot: int) -> Row:
-        return Row(
+    def rows(self, slot: int) -> list[Row]:
+        row = Row(
             input_ids=(slot,),
             decision_of=(0,),
             segment=(2,),
@@ -48,6 +48,7 @@ class Scripted:
             vision=(),
             allowed={},
         )
+        return [row]
 
     def room(self, slot: int) -> int:
         return self.left

@@ -51,16 +51,18 @@ def trajectory(
             ending=Ending.TERMINATED,
             success=log_reward >= 0,
         ),
-        row=Row(
-            input_ids=(thought, 7) * steps,
-            decision_of=tuple(step for step in range(steps) for _ in range(2)),
-            segment=(Segment.THOUGHT, Segment.ACTION) * steps,
-            state_at=tuple(range(steps + 1)),
-            vision=tuple(
-                {"pixels": torch.from_numpy(d.observation.image).float()} for d in decisions
-            ),
-            allowed={1: (7, 8)},
-        ),
+        rows=[
+            Row(
+                input_ids=(thought, 7) * steps,
+                decision_of=tuple(step for step in range(steps) for _ in range(2)),
+                segment=(Segment.THOUGHT, Segment.ACTION) * steps,
+                state_at=tuple(range(steps + 1)),
+                vision=tuple(
+                    {"pixels": torch.from_numpy(d.observation.image).float()} for d in decisions
+                ),
+                allowed={1: (7, 8)},
+            )
+        ],
         reward=LogReward((0.0,) * steps + (log_reward,)),
         log_ref=torch.full((steps,), -0.5),
         log_ref_done=torch.zeros(steps),
@@ -142,7 +144,7 @@ def test_an_image_is_held_once_and_let_go_with_its_last_episode() -> None:
     for actions in ("++", "+-", "-+", "--", "+?", "-?"):
         held.add(trajectory(0, actions, 0.0))
     images = [d.observation.image for each in held for d in each.episode.decisions]
-    tensors = [image["pixels"] for each in held for image in each.row.vision]
+    tensors = [image["pixels"] for each in held for row in each.rows for image in row.vision]
     assert len(images) == len(tensors) == 12
     assert len({id(image) for image in images}) == 2  # pictures 0 and 99
     assert len({tensor.data_ptr() for tensor in tensors}) == 2
@@ -177,7 +179,7 @@ def test_a_replay_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
     for one, other in zip(held, again, strict=True):
         assert (one.start, one.way, one.reward) == (other.start, other.way, other.reward)
         assert torch.equal(one.log_ref, other.log_ref)
-        assert one.row.input_ids == other.row.input_ids
+        assert [r.input_ids for r in one.rows] == [r.input_ids for r in other.rows]
         assert one.episode.decisions[0].reply == other.episode.decisions[0].reply
     a, b = (
         [each.way for each in kept.draw(6, np.random.default_rng(1), most=2)]

@@ -51,26 +51,45 @@ def coupled(scores: StepScores, part: slice) -> ObjectiveOutput:
     return ObjectiveOutput(loss=total.var() + scores.flow.sum() * 0.1)
 
 
-def work(couples: bool) -> Work:
-    rows = [row(token) for token in (1, 2, 4, 7, 3)]
+def work(couples: bool, lengths: tuple[int, ...] = (1, 1, 1, 1, 1)) -> Work:
+    """Episodes of so many rows; an uncoupled loss is a mean of squares of their totals."""
+    tokens = iter((1, 2, 4, 7, 3))
+    episodes = [[row(next(tokens)) for _ in range(length)] for length in lengths]
+
+    def apart(scores: StepScores, part: slice) -> ObjectiveOutput:
+        totals = [values.sum() for values in scores.token_log_prob.split(list(lengths[part]))]
+        return ObjectiveOutput(loss=torch.stack(totals).square().mean())
+
     return Work(
-        rows=rows,
-        loss=coupled if couples else lambda s, p: ObjectiveOutput(loss=s.token_log_prob.mean()),
+        episodes=episodes,
+        loss=coupled if couples else apart,
         couples_rows=couples,
-        share=lambda part: (part.stop - part.start) / len(rows),
+        share=lambda part: (part.stop - part.start) / len(episodes),
         metrics={},
     )
 
 
 @pytest.mark.parametrize("couples", [True, False])
 @pytest.mark.parametrize("rows_per_pass", [1, 2, 3])
-def test_gradients_in_parts_equal_the_direct_gradient(couples: bool, rows_per_pass: int) -> None:
+@pytest.mark.parametrize("lengths", [(1, 1, 1, 1, 1), (2, 1, 2), (3, 2)], ids=str)
+def test_gradients_in_parts_equal_the_direct_gradient(
+    lengths: tuple[int, ...], couples: bool, rows_per_pass: int
+) -> None:
     direct, parts = Line(), Line()
-    job = work(couples)
-    accumulate(direct, job, len(job.rows))  # type: ignore[arg-type]
+    job = work(couples, lengths)
+    accumulate(direct, job, 5)  # type: ignore[arg-type]
     accumulate(parts, job, rows_per_pass)  # type: ignore[arg-type]
     assert max(parts.passes) == rows_per_pass  # never more rows at once than asked for
     torch.testing.assert_close(parts.weights.grad, direct.weights.grad)
+
+
+def test_episodes_that_fit_are_scored_once_and_never_cut() -> None:
+    policy = Line()
+    accumulate(policy, work(False, (2, 1, 2)), 3)  # type: ignore[arg-type]
+    assert policy.passes == [3, 2]
+    longer = Line()
+    accumulate(longer, work(False, (2, 1, 2)), 1)  # type: ignore[arg-type]
+    assert longer.passes == [1] * 10  # once without a graph, once with it
 
 
 def test_a_coupled_loss_is_not_the_mean_of_its_parts() -> None:
@@ -83,5 +102,5 @@ def test_a_coupled_loss_is_not_the_mean_of_its_parts() -> None:
 
 
 def test_the_loss_of_uncoupled_rows_is_weighted_by_its_share(tmp_path: Path) -> None:
-    # 0.3 * (1 + 4 + 16 + 49 + 9) / 5 - 0.7 = 4.04, however the five rows are cut
-    assert accumulate(Line(), work(False), 2).means["loss"] == pytest.approx(4.04)  # type: ignore[arg-type]
+    # ids 1, 2, 4, 7, 3 give -0.4, 0.5, 4.1, 14, 2; (0.16 + 0.25 + 16.81 + 196 + 4) / 5 = 43.444
+    assert accumulate(Line(), work(False), 2).means["loss"] == pytest.approx(43.444)  # type: ignore[arg-type]

@@ -37,10 +37,10 @@ def judged(played: list[Played]) -> list[Trajectory]:
     return [
         Trajectory(
             episode=p.episode,
-            row=p.row,
+            rows=p.rows,
             reward=LogReward((0.0,) * len(p.episode.decisions) + (float(p.episode.success),)),
-            log_ref=torch.zeros(p.row.num_decisions),
-            log_ref_done=torch.zeros(p.row.num_decisions),
+            log_ref=torch.zeros(len(p.episode.decisions)),
+            log_ref_done=torch.zeros(len(p.episode.decisions)),
         )
         for p in played
     ]
@@ -54,10 +54,10 @@ def test_a_group_stays_one_of_one_start_whatever_joins_it(policy: TabularPolicy)
     joined = 0
     for update in (1, 2, 3):
         own = judged(play(policy, update, 4))
-        old = {id(t.row) for t in replay}
+        old = {id(t.rows) for t in replay}
         drawn = recall(update, own)
         assert 0 < len(drawn) <= 16
-        assert {id(t.row) for t in drawn} <= old
+        assert {id(t.rows) for t in drawn} <= old
         starts, sizes = defaultdict(set), Counter()
         for trajectory in [*own, *drawn]:
             starts[trajectory.episode.group].add(trajectory.start)

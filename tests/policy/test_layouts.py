@@ -1,0 +1,165 @@
+"""Every layout's rows mean what plain Transformers makes of the very same ids."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from gflowvlm.batch import Row
+from gflowvlm.episode import Observation, Reply
+from gflowvlm.policy.backbone import Backbone
+from gflowvlm.policy.base import EpisodeKey
+from gflowvlm.policy.vlm import VLMPolicy
+from gflowvlm.prompting.reply import format_reply
+
+Observe = Callable[..., Observation]
+MakePolicy = Callable[..., VLMPolicy]
+LAYOUTS = ("transcript", "rewritten", "none")
+FAMILIES = ("llava_folder", "qwen_folder")
+
+
+def play(policy: VLMPolicy, observe: Observe, turns: int = 3) -> tuple[list[Reply], list[Row]]:
+    """Two games of one turn and of several, one after the other."""
+    session = policy.session([EpisodeKey(7, 0), EpisodeKey(7, 1)])
+    replies: dict[int, list[Reply]] = {0: [], 1: []}
+    for turn in range(turns):
+        seen = {slot: observe(slot, turn) for slot in ((0, 1) if turn == 0 else (1,))}
+        for slot, reply in session.reply(seen).items():
+            replies[slot].append(reply)
+    return [*replies[0], *replies[1]], [*session.rows(0), *session.rows(1)]
+
+
+@torch.no_grad()
+def plain_log_probs(policy: VLMPolicy, row: Row) -> Tensor:
+    """Log-probs of a row's sampled tokens by one unpadded forward of the model's own class."""
+    ids = torch.tensor([row.input_ids])
+    extra: dict[str, Any] = policy.backbone.merge(row.vision)
+    if policy.model.config.model_type == "qwen2_5_vl":
+        extra["mm_token_type_ids"] = (ids == policy.model.config.image_token_id).long()
+    logits = policy.model(input_ids=ids, attention_mask=torch.ones_like(ids), **extra).logits[0]
+    logits = logits.double() / policy.settings.temperature
+    vocabulary = policy.chat.vocabulary
+    sayable = set(range(len(vocabulary.tokenizer))) - vocabulary.special_ids
+    sayable |= policy.chat.end_ids
+    found = []
+    for position, decision in enumerate(row.decision_of):
+        if decision >= 0:
+            choice = list(row.allowed.get(position, sorted(sayable)))
+            line = logits[position - 1]
+            found.append(line[row.input_ids[position]] - line[choice].logsumexp(0))
+    return torch.stack(found)
+
+
+def gap_to_plain(policy: VLMPolicy, rows: list[Row]) -> float:
+    with torch.no_grad():
+        scored = policy.score(rows).token_log_prob
+    plain = torch.cat([plain_log_probs(policy, row) for row in rows])
+    return float((scored - plain).abs().max())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_scores_are_those_of_a_plain_forward_over_the_same_ids(
+    layout: str, family: str, observe: Observe, adapted: MakePolicy, request: pytest.FixtureRequest
+) -> None:
+    policy = adapted(request.getfixturevalue(family), layout=layout, temperature=0.8)
+    _, rows = play(policy, observe)
+    assert gap_to_plain(policy, rows) <= 1e-4
+
+
+def hidden_column(ids: Tensor, mask: Tensor, output: Callable[[Tensor], Tensor]) -> Tensor:
+    mask = mask.clone()
+    mask[:, 5] = 0  # one real column is hidden while scoring
+    return output(mask)
+
+
+def late_column(ids: Tensor, mask: Tensor, output: Callable[[Tensor], Tensor]) -> Tensor:
+    return output(mask).roll(1, dims=1)  # states are read one column off
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("fault", [hidden_column, late_column])
+def test_an_error_of_one_column_in_scoring_is_seen(
+    layout: str,
+    fault: Callable[..., Tensor],
+    llava_folder: Path,
+    observe: Observe,
+    adapted: MakePolicy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = adapted(llava_folder, layout=layout)
+    _, rows = play(policy, observe)
+    sound = Backbone.hidden
+
+    def hidden(self: Backbone, ids: Tensor, mask: Tensor, start: Tensor, **rest: Any):
+        state = fault(ids, mask, lambda shown: sound(self, ids, shown, start, **rest)[0])
+        return state, start
+
+    monkeypatch.setattr(Backbone, "hidden", hidden)
+    assert gap_to_plain(policy, rows) > 1e-2
+
+
+def contexts(policy: VLMPolicy, rows: list[Row]) -> list[str]:
+    """What stands before each row's last reply, images left out."""
+    tokenizer = policy.chat.vocabulary.tokenizer
+    last = [row.state_at[row.num_decisions - 1] + 1 for row in rows]
+    texts = [tokenizer.decode(row.input_ids[:end]) for row, end in zip(rows, last, strict=True)]
+    return [text.replace("<image>", "") for text in texts]
+
+
+def test_a_rewritten_prompt_holds_the_replies_and_the_present_image_alone(
+    llava_folder: Path, observe: Observe, adapted: MakePolicy
+) -> None:
+    policy = adapted(llava_folder, layout="rewritten")
+    said = [format_reply({"number": str(n)}, "so", "shelf 2") for n in range(3)]
+    seen = [observe(1, turn) for turn in range(3)]  # says "look " 1, 3 and 1 times
+    rows = list(policy.rows_of_episode(seen, said))
+    assert [row.num_decisions for row in rows] == [1, 1, 1]
+    assert [len(row.state_at) for row in rows] == [1, 1, 2]
+    assert rows[-1].state_at[-1] == len(rows[-1].input_ids) - 1
+    assert [len(row.vision) for row in rows] == [1, 1, 1]
+    history = f"Step 1: look \nReply 1: {said[0]}\nStep 2: look look look \nReply 2: {said[1]}\n"
+    first, _, last = contexts(policy, rows)
+    assert last == first.replace("Find it!\n", f"Find it!\n{history}")
+    played, sampled = play(policy, observe)
+    prompt = contexts(policy, sampled)[-1]
+    assert all(f"Reply {n}: {reply.text}\n" in prompt for n, reply in enumerate(played[1:3], 1))
+
+
+def test_without_history_the_rows_do_not_know_what_came_before(
+    llava_folder: Path, observe: Observe, adapted: MakePolicy
+) -> None:
+    policy = adapted(llava_folder, layout="none")
+    said = [format_reply({"number": str(n)}, "so", "shelf 2") for n in range(2)]
+    later = policy.rows_of_episode([observe(1, 0), observe(1, 1)], said)[1]
+    (alone,) = policy.rows_of_episode([observe(1, 1)], said[1:])
+    assert later.input_ids == alone.input_ids
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_episode_has_a_flow_before_each_decision_and_at_its_end(
+    layout: str, llava_folder: Path, observe: Observe, adapted: MakePolicy
+) -> None:
+    policy = adapted(llava_folder, layout=layout)
+    _, rows = play(policy, observe)
+    head = policy.flow_head
+    assert head is not None
+    torch.nn.init.normal_(head.output.weight)
+    with torch.no_grad():
+        flow = policy.score(rows).flow
+        expected = []
+        for row in rows:
+            vision: dict[str, Any] = policy.backbone.merge(row.vision)
+            hidden = policy.model(
+                input_ids=torch.tensor([row.input_ids]), output_hidden_states=True, **vision
+            ).hidden_states[-1][0]
+            # the last context token before each reply, and the last token of the episode
+            decisions = [d for d in row.decision_of if d >= 0]
+            first = [row.decision_of.index(d) - 1 for d in sorted(set(decisions))]
+            expected.append(head(hidden[[*first, *([-1] if row.ends_episode else [])]]))
+    assert flow is not None
+    assert len(flow) == (1 + 1) + (3 + 1)
+    torch.testing.assert_close(flow, torch.cat(expected), atol=1e-4, rtol=1e-4)
