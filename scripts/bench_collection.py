@@ -38,9 +38,8 @@ def regenerate(policy: VLMPolicy, rows: list[Row], turn: int, tokens: int) -> No
     longest = max(map(len, prefixes))
     ids = [[pad] * (longest - len(prefix)) + prefix for prefix in prefixes]
     mask = [[0] * (longest - len(prefix)) + [1] * len(prefix) for prefix in prefixes]
-    pixels = policy.backbone.merge([v for row in rows for v in row.vision[: turn + 1]])[
-        "pixel_values"
-    ]
+    shown = [image for row in rows for image in row.vision[: turn + 1]]
+    pixels = policy.backbone.merge(shown)["pixel_values"]
     model: Any = policy.model
     model.generate(
         input_ids=torch.tensor(ids, device=device),

@@ -27,10 +27,8 @@ from gflowvlm.policy.tabular import TabularPolicy
 from gflowvlm.rollouts.environments import observe
 from gflowvlm_envs.number_line import NumberLine
 
-OBJECTIVES = [
-    *(TrajectoryBalanceLoss(), VarianceLoss(), DetailedBalanceLoss()),
-    SubTrajectoryBalanceLoss(0.9),
-]
+TRAJECTORY = (TrajectoryBalanceLoss(), VarianceLoss(), DetailedBalanceLoss())
+OBJECTIVES = [*TRAJECTORY, SubTrajectoryBalanceLoss(0.9)]
 
 
 class Words:

@@ -33,7 +33,7 @@ class Talk:
 
     def prepare(self, update: int) -> Work:
         return Work(
-            rows=[None],  # type: ignore[list-item]
+            episodes=[[None]],  # type: ignore[list-item]
             loss=lambda scores, part: ObjectiveOutput(loss=self.number**2, metrics={}),
             couples_rows=False,
             share=lambda part: 1.0,
