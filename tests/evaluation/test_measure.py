@@ -34,7 +34,7 @@ class Fixed(Collector):
 
     def collect(self, policy: Any, plans: Any, **_: Any) -> list[Played]:
         return [
-            Played(episode=episode(p, None, won=p.index % 2 == 0), row=None)  # type: ignore[arg-type]
+            Played(episode=episode(p, None, won=p.index % 2 == 0), rows=())
             for p in plans
         ]
 

@@ -100,7 +100,7 @@ def test_torchrun_trains_as_one_process_does_and_one_resumes_what_two_began(tmp_
     assert said.count("run: ") == 1
     assert main(arguments(together, *JOINED, "trainer.max_updates=3", "--resume")) == 0
     require_equal_runs(alone / "run", together / "run")
-    assert read_metrics(alone / "run")[1]["replay/share"] > 0.2
+    assert read_metrics(alone / "run")[1]["replay/share"] > 0.15
     assert read_metrics(alone / "run")[1]["expert/share"] > 0.1
 
 
