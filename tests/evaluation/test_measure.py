@@ -33,10 +33,7 @@ class Fixed(Collector):
     """Wins the first game of each start, and is cut in the others."""
 
     def collect(self, policy: Any, plans: Any, **_: Any) -> list[Played]:
-        return [
-            Played(episode=episode(p, None, won=p.index % 2 == 0), rows=())
-            for p in plans
-        ]
+        return [Played(episode=episode(p, None, won=p.index % 2 == 0), rows=()) for p in plans]
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from gflowvlm.pocket.encode import collate, encode, positions
 from gflowvlm.pocket.folder import MODEL_FOLDER
 from gflowvlm.pocket.pictures import Pen
 from gflowvlm.pocket.saying import say_size
-from gflowvlm.pocket.seeing import compare, read_numbers
-from gflowvlm.pocket.skills import FIRST_WORDS, SKILLS, converse
+from gflowvlm.pocket.seeing import compare, compare_given, read_numbers
+from gflowvlm.pocket.skills import COMPARING, FIRST_WORDS, SKILLS, converse
 from gflowvlm.pocket.words import SIZES
 
 TINY = Recipe(steps=2, revisions=2, revision_steps=1, corpus_size=60, save_every=2)
@@ -64,7 +64,7 @@ def test_training_sees_the_ids_and_pixels_that_the_processor_gives(tokenizer) ->
 
 def test_plus_and_minus_are_answers_to_their_names_alone() -> None:
     rng = default_rng(3)
-    for talk in (*SKILLS, *FIRST_WORDS, converse):
+    for talk in (*SKILLS, *COMPARING, *FIRST_WORDS, converse):
         for _ in range(40):
             for turn in talk(Pen(rng, 1.0), 2):
                 try:
@@ -78,7 +78,7 @@ def test_plus_and_minus_are_answers_to_their_names_alone() -> None:
 def test_a_slip_is_given_not_learned_and_the_answer_follows_it(tokenizer) -> None:
     sizes = {"smaller": 0, "larger": 1}
     slips = []
-    for talk in (compare, say_size):
+    for talk in (compare, compare_given, say_size):
         for turn in talk(Pen(default_rng(4), 1.0, slips=0.5), 40):
             *_, thought, answer = json.loads(turn.reply).values()
             pair = next(pair for pair in SIZES if answer in pair)
@@ -90,6 +90,24 @@ def test_a_slip_is_given_not_learned_and_the_answer_follows_it(tokenizer) -> Non
             assert turn.given + learned == f"{turn.reply}<|end|>"
             slips.append(thought in turn.given)
     assert 0.3 < np.mean(slips) < 0.7
+
+
+def test_numbers_that_are_given_are_compared_and_linger() -> None:
+    for seed in range(20):
+        pairs = []
+        for turn in compare_given(Pen(default_rng(seed), 1.0, lingers=1.0), 30):
+            *said, thought, _ = json.loads(turn.reply).values()
+            first, second = map(int, said)
+            assert thought.endswith("smaller" if first < second else "larger")
+            assert turn.image is None
+            assert turn.given.endswith(f'"{second}')  # the thought and the answer are learned
+            pairs.append((first, second))
+        moves = np.abs(np.diff(pairs, axis=0))
+        assert moves.sum(1).max() <= 2
+        assert (np.diff(pairs) != 0).all()
+    independent = [json.loads(t.reply) for t in compare_given(Pen(default_rng(0), 1.0), 30)]
+    values = [int(next(iter(each.values()))) for each in independent]
+    assert np.abs(np.diff(values)).max() > 2
 
 
 def test_positions_leap_between_turns_and_never_within_one(tokenizer) -> None:
