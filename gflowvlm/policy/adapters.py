@@ -117,7 +117,9 @@ class Adapters:
             ) from error
 
     def _check_names(self, weights: dict[str, Tensor], folder: Path) -> None:
-        own = set(get_peft_model_state_dict(self.peft, adapter_name=TRAINED))
+        own = set(
+            get_peft_model_state_dict(self.peft, adapter_name=TRAINED, save_embedding_layers=False)
+        )
         differing = sorted(own ^ set(weights))
         if differing:
             raise UserError(
