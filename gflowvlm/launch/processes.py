@@ -1,6 +1,7 @@
 """From a launcher's environment (torchrun, accelerate launch, srun) to the processes of a run."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -98,5 +99,7 @@ def _quiet_libraries(processes: Processes) -> None:
     """Other libraries' bars say nothing about the run, their warnings are needed once."""
     transformers_logging.disable_progress_bar()
     disable_progress_bars()
+    # PEFT asks Transformers by a name that is going to change; nothing a user could mend.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
     if not processes.main:
         transformers_logging.set_verbosity_error()
