@@ -22,7 +22,7 @@ from gflowvlm.pocket.architecture import (
 )
 from gflowvlm.pocket.encode import collate, encode
 from gflowvlm.pocket.pictures import Pen
-from gflowvlm.pocket.skills import FIRST_WORDS, READING, SKILLS, Shares, converse
+from gflowvlm.pocket.skills import COMPARING, FIRST_WORDS, READING, SKILLS, Shares, converse
 from gflowvlm.trainer.progress import ProgressDisplay
 
 REPORT_EVERY = 50  # steps between lines of progress
@@ -38,6 +38,7 @@ class Stage:
     first_words: bool = False  # a batch of each of FIRST_WORDS in turn
     slips: float = 0.0  # share of thoughts that are given and wrong
     misreads: float = 0.0  # share of turns with numbers that are given and wrong
+    lingers: float = 0.0  # share of comparisons whose numbers move little from turn to turn
     skills: Shares = field(default_factory=lambda: SKILLS)
 
 
@@ -48,7 +49,8 @@ STAGES = (
     Stage(1.0, (6, 48), 48),
     Stage(4 / 3, (2, 16), 48, slips=0.3),  # the first revision
     Stage(5 / 3, (2, 16), 48, slips=0.1, skills=READING),
-    Stage(math.inf, (2, 16), 48, slips=0.1, misreads=0.3, skills=READING),
+    Stage(2, (2, 16), 48, slips=0.1, misreads=0.3, skills=READING),
+    Stage(math.inf, (4, 32), 64, slips=0.15, misreads=0.15, lingers=0.6, skills=COMPARING),
 )
 SPREADING = (0.16, 0.6)  # shares of the steps between which pictures come to vary in full
 
@@ -72,7 +74,7 @@ class Recipe:
     seed: int = 0
     learning_rate: float = 2e-3
     warmup: int = 60
-    revisions: int = 3  # at full difficulty, each with a new optimiser
+    revisions: int = 5  # at full difficulty, each with a new optimiser
     revision_steps: int = 1000
     revision_learning_rate: float = 1e-3
     corpus_size: int = 4000  # conversations the tokenizer's merges are learned from
@@ -102,7 +104,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         rng = default_rng([self.recipe.seed, 1, step])
         share = step / self.recipe.steps
         stage = stage_at(share)
-        pen = Pen(rng, spread_at(share), stage.slips, stage.misreads)
+        pen = Pen(rng, spread_at(share), stage.slips, stage.misreads, stage.lingers)
         turns = int(rng.integers(stage.turns[0], stage.turns[1] + 1))
         rows = max(1, stage.turns_per_batch // turns)
         if stage.first_words:

@@ -1,5 +1,8 @@
 """Skills about pictures: reading numbers, cards and sums, and comparing what was read."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from numpy.random import Generator
 
 from gflowvlm.pocket import pictures
@@ -22,13 +25,41 @@ def number_of(rng: Generator) -> int:
     return int(rng.integers(0, 10)) if rng.random() < 0.25 else int(rng.integers(0, 100))
 
 
-def _pair(rng: Generator) -> tuple[int, int]:
-    """Two different numbers; close ones, which are the hard ones to compare, half of the time."""
+def _pair(rng: Generator, reach: int | None = None) -> tuple[int, int]:
+    """Two different numbers, `reach` apart at most; without it up to 12 half of the time.
+
+    Close ones are the hard ones to compare.
+    """
     first = number_of(rng)
     while True:
-        gap = int(rng.integers(-12, 13)) if rng.random() < 0.5 else number_of(rng) - first
+        if reach is not None:
+            gap = int(rng.integers(-reach, reach + 1))
+        else:
+            gap = int(rng.integers(-12, 13)) if rng.random() < 0.5 else number_of(rng) - first
         if gap != 0 and 0 <= first + gap <= 99:
             return first, first + gap
+
+
+def _next_pair(rng: Generator, pair: tuple[int, int]) -> tuple[int, int]:
+    """The pair, or one that differs by 1 or 2 in one place; never two equal numbers."""
+    while True:
+        step = int(rng.integers(-2, 3))
+        first, second = (
+            (pair[0] + step, pair[1]) if rng.random() < 0.7 else (pair[0], pair[1] + step)
+        )
+        if first != second and min(first, second) >= 0 and max(first, second) <= 99:
+            return first, second
+
+
+def _pairs(pen: Pen, turns: int) -> list[tuple[int, int]]:
+    """The pair of each turn: drawn anew, or with chance `pen.lingers` close and near the last."""
+    rng = pen.rng
+    if pen.lingers == 0 or rng.random() >= pen.lingers:
+        return [_pair(rng) for _ in range(turns)]
+    pairs = [_pair(rng, reach=6)]
+    while len(pairs) < turns:
+        pairs.append(_next_pair(rng, pairs[-1]))
+    return pairs
 
 
 def _ranks(rng: Generator) -> tuple[str, ...]:
@@ -63,31 +94,70 @@ def read_numbers(pen: Pen, turns: int) -> Conversation:
     return conversation
 
 
-def compare(pen: Pen, turns: int) -> Conversation:
-    """Read two numbers, say how the first one compares, then say it in one of two given words."""
-    rng = pen.rng
+@dataclass(frozen=True)
+class _Comparison:
+    """The words of a conversation that compares two numbers again and again."""
+
+    labels: tuple[str, ...]
+    keys: tuple[str, ...]  # of the numbers
+    question: str
+    last_key: str
+    answers: Mapping[str, str]  # smaller first
+
+    def right(self, pair: tuple[int, int]) -> str:
+        """The thought that is true of a pair."""
+        return list(self.answers)[0 if pair[0] < pair[1] else 1]
+
+    def read(self, pair: tuple[int, ...]) -> dict[str, str]:
+        """The first fields of the reply."""
+        return dict(zip(self.keys, map(str, pair), strict=True))
+
+
+def _comparison(rng: Generator) -> _Comparison:
     labels = pick(rng, LABELS, 2)
     noun = pick(rng, NOUNS)[0]
-    numbered = tuple(f"{label}{noun}" for label in labels)
+    keys = tuple(f"{label}{noun}" for label in labels)
     last_key = last_key_of(rng)
     sizes = SIZES[rng.integers(len(SIZES))]
     task = f"Compare {labels[0]} with {labels[1]}."
     task = (task + aside(rng)) if rng.random() < 0.5 else (aside(rng) + " " + task).strip()
-    keys, choices = (*numbered, "thoughts", last_key), shuffled(rng, sizes)
-    question = ask_for_json(task=task, text="", keys=keys, choices=choices)
+    question = ask_for_json(
+        task=task, text="", keys=(*keys, "thoughts", last_key), choices=shuffled(rng, sizes)
+    )
     thoughts = (f"{labels[0]} is smaller", f"{labels[0]} is larger")
-    answers = dict(zip(thoughts, sizes, strict=True))
+    return _Comparison(labels, keys, question, last_key, dict(zip(thoughts, sizes, strict=True)))
+
+
+def compare(pen: Pen, turns: int) -> Conversation:
+    """Read two numbers, say how the first one compares, then say it in one of two given words."""
+    words = _comparison(pen.rng)
     conversation = []
-    for turn in range(turns):
-        numbers = _pair(rng)
-        image = pictures.labelled_numbers(labels, numbers, pen)
-        said = _misread(pen, numbers)
-        read = dict(zip(numbered, map(str, said), strict=True))
-        thought = thoughts[0 if numbers[0] < numbers[1] else 1]
-        misread = said != numbers
-        reply, given = thoughtful(pen, read, last_key, thought, answers, misread=misread)
-        asked = question if turn == 0 else ""
+    for turn, pair in enumerate(_pairs(pen, turns)):
+        image = pictures.labelled_numbers(words.labels, pair, pen)
+        said = _misread(pen, pair)
+        reply, given = thoughtful(
+            pen,
+            words.read(said),
+            words.last_key,
+            words.right(pair),
+            words.answers,
+            misread=said != pair,
+        )
+        asked = words.question if turn == 0 else ""
         conversation.append(Turn(image, asked, reply, "compare", given))
+    return conversation
+
+
+def compare_given(pen: Pen, turns: int) -> Conversation:
+    """Say how two numbers compare that the reply begins with; there is no picture."""
+    words = _comparison(pen.rng)
+    conversation = []
+    for turn, pair in enumerate(_pairs(pen, turns)):
+        read = words.read(pair)
+        reply, given = thoughtful(pen, read, words.last_key, words.right(pair), words.answers)
+        asked = words.question if turn == 0 else ""
+        given = given or write_json(read).removesuffix('"}')
+        conversation.append(Turn(None, asked, reply, "compare", given))
     return conversation
 
 

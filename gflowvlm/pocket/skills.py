@@ -19,7 +19,14 @@ from gflowvlm.pocket.saying import (
     say_opposite,
     say_size,
 )
-from gflowvlm.pocket.seeing import add, caption, compare, read_cards, read_numbers
+from gflowvlm.pocket.seeing import (
+    add,
+    caption,
+    compare,
+    compare_given,
+    read_cards,
+    read_numbers,
+)
 from gflowvlm.pocket.talk import Conversation, Skill
 
 FIRST_WORDS: tuple[Skill, ...] = (
@@ -58,6 +65,14 @@ READING: Shares = {
     add: (0.12, 38),
 }
 """More of what takes longest: to read without fault."""
+
+COMPARING: Shares = {
+    **SKILLS,
+    compare: (0.5, 46),
+    compare_given: (0.25, 34),
+    read_numbers: (0.15, 36),
+}
+"""More of what is built upon: to compare without fault, whatever was said before."""
 
 
 def converse(pen: Pen, turns: int, skills: Shares = SKILLS) -> Conversation:
