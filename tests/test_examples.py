@@ -73,7 +73,8 @@ def test_an_environment_that_never_ends_is_cut_and_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     endless = ["environment.kwargs={limit: 1000000}", "environment.max_decisions=1"]
-    assert train(tmp_path, *endless, "policy.actions=constrained") == 2  # no reply is invalid
+    wordy = ["policy.max_reply_tokens=200", "policy.temperature=0.1"]  # no reply is cut short
+    assert train(tmp_path, *endless, *wordy) == 2
     said = capsys.readouterr().err
     assert "none of 4 episodes ended by itself, 4 were cut by environment.max_decisions = 1" in said
 
