@@ -72,9 +72,10 @@ def test_an_environment_that_does_not_serve_is_one_line(
 def test_an_environment_that_never_ends_is_cut_and_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    endless = ["environment.kwargs={limit: 1000000}", "environment.max_decisions=1"]
-    wordy = ["policy.max_reply_tokens=200", "policy.temperature=0.1"]  # no reply is cut short
-    assert train(tmp_path, *endless, *wordy) == 2
+    # A game whose replies are valid, and whose goals are more than a step away.
+    known = ["environment.id=gflowvlm/NumberLine-v0", "policy.start=pocket/number_line"]
+    endless = ["environment.kwargs={low: 10, high: 50}", "environment.max_decisions=1"]
+    assert train(tmp_path, *known, *endless, "policy.max_reply_tokens=32") == 2
     said = capsys.readouterr().err
     assert "none of 4 episodes ended by itself, 4 were cut by environment.max_decisions = 1" in said
 
