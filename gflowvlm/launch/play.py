@@ -11,14 +11,14 @@ from gflowvlm.policy.choices import action_log_probs
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.prompting.reply import parse_reply
 from gflowvlm.report.gif import write_gif
-from gflowvlm.report.replay import Move, Replay, choices_of
-from gflowvlm.report.terminal import print_explanation, print_replay
+from gflowvlm.report.playback import Move, Playback, choices_of
+from gflowvlm.report.terminal import print_explanation, print_playback
 from gflowvlm.rollouts.collect import Played, plan_groups
 
 
 def play(
     target: Path, *, episodes: int, split: str | None, seed: int, gif: Path | None
-) -> list[Replay]:
+) -> list[Playback]:
     """Play with a run's policy, or with the one a recipe starts from, at the policy's temperature.
 
     Args:
@@ -35,21 +35,21 @@ def play(
     played = collector.collect(policy, plans)
     collector.close()
     console = Console()
-    replays = []
+    playbacks = []
     for number, game in enumerate(played, start=1):
         title = f"{config.environment.id} {split}, game {number} of {episodes}"
-        replays.append(replay_of(policy, game, title))
-        print_replay(replays[-1], console)
+        playbacks.append(playback_of(policy, game, title))
+        print_playback(playbacks[-1], console)
     print_explanation(console)
     if gif is not None:
-        console.print(f"gif: {write_gif(replays, gif)}", markup=False, highlight=False)
-    return replays
+        console.print(f"gif: {write_gif(playbacks, gif)}", markup=False, highlight=False)
+    return playbacks
 
 
-def replay_of(policy: VLMPolicy, game: Played, title: str) -> Replay:
+def playback_of(policy: VLMPolicy, game: Played, title: str) -> Playback:
     """A played game with the policy's probabilities of each legal action."""
     moves = [_move(policy, game, index) for index in range(len(game.episode.decisions))]
-    return Replay(episode=game.episode, moves=tuple(moves), title=title)
+    return Playback(episode=game.episode, moves=tuple(moves), title=title)
 
 
 def _move(policy: VLMPolicy, game: Played, index: int) -> Move:

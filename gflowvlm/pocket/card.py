@@ -105,7 +105,8 @@ A LLaVA of {parameters:,} parameters (a 3-layer ViT and a 4-layer Llama, 64 x 64
 from nothing by `gflowvlm pocket build` ({steps:,} steps of 48 to 64 pictures) on
 general skills: reading numbers 0-99, two at a time, comparing them in many words, sums of two
 digits, naming playing cards, opposites, signs by their names, repeating a phrase out of a list, and
-replying in JSON. It was never shown a game or a policy; the signs `+` and `-` only in sums, and as
+replying in JSON. In many comparisons successive numbers are close and change by 2 at most, whatever
+is answered. It was never shown a game or a policy; the signs `+` and `-` only in sums, and as
 answers to their names.
 
 Share of replies that are right to the letter on held-out pictures (greedy):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from gflowvlm.report.replay import EXPLANATION, Choice, Move, Replay
+from gflowvlm.report.playback import EXPLANATION, Choice, Move, Playback
 from gflowvlm_envs.drawing import BLACK, GREY, WHITE, Color, blank, font, write
 
 MARGIN, PICTURE, COLUMN = 24, 320, 500  # pixels; the words stand in a column beside the picture
@@ -52,9 +52,9 @@ class _Page:
     milliseconds: int
 
 
-def write_gif(replays: Sequence[Replay], path: Path) -> Path:
+def write_gif(playbacks: Sequence[Playback], path: Path) -> Path:
     """Draw all games into one file, which appears whole or not at all."""
-    pages = [page for replay in replays for page in _pages(replay)]
+    pages = [page for playback in playbacks for page in _pages(playback)]
     tallest = max(sum(line.height for line in page.lines) for page in pages)
     height = TOP + max(PICTURE, tallest) + BOTTOM
     frames = [_draw(page, height) for page in pages]
@@ -94,24 +94,24 @@ def wrapped(text: str, size: float, width: float) -> list[str]:
     return lines
 
 
-def _pages(replay: Replay) -> list[_Page]:
+def _pages(playback: Playback) -> list[_Page]:
     """A page a move; the last one again with the outcome below."""
     pages = [
         _Page(
-            title=f"{replay.title}, step {number}",
+            title=f"{playback.title}, step {number}",
             image=move.decision.observation.image,
             lines=_column(move),
             outcome=None,
             milliseconds=min(SHORTEST + PER_CHARACTER * len(move.thought), LONGEST),
         )
-        for number, move in enumerate(replay.moves, start=1)
+        for number, move in enumerate(playback.moves, start=1)
     ]
     last = pages[-1]
     end = _Page(
         title=last.title,
         image=last.image,
         lines=last.lines,
-        outcome=(replay.outcome, GREEN if replay.episode.success else RED),
+        outcome=(playback.outcome, GREEN if playback.episode.success else RED),
         milliseconds=FINAL,
     )
     return [*pages, end]

@@ -9,7 +9,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from gflowvlm.report.replay import EXPLANATION, Move, Replay
+from gflowvlm.report.playback import EXPLANATION, Move, Playback
 
 PICTURE_COLUMNS = 32
 BAR_COLUMNS = 24
@@ -17,18 +17,18 @@ _UPPER, _LOWER, _FULL = "\u2580", "\u2584", "\u2588"
 _INK = {True: " '.#", False: " " + _UPPER + _LOWER + _FULL}  # [ascii only][upper + 2 * lower]
 
 
-def print_replay(replay: Replay, console: Console) -> None:
+def print_playback(playback: Playback, console: Console) -> None:
     """Print one game, move by move."""
-    console.print(Rule(replay.title, style="dim"))
-    console.print(replay.episode.decisions[0].observation.task, style="dim", markup=False)
-    for number, move in enumerate(replay.moves, start=1):
+    console.print(Rule(playback.title, style="dim"))
+    console.print(playback.episode.decisions[0].observation.task, style="dim", markup=False)
+    for number, move in enumerate(playback.moves, start=1):
         line = Table.grid(padding=(0, 2))
         line.add_row(
             picture(move.decision.observation.image, console), _words(number, move, console)
         )
         console.print(line)
-    style = "bold green" if replay.episode.success else "bold red"
-    console.print(Text(replay.outcome, style=style))
+    style = "bold green" if playback.episode.success else "bold red"
+    console.print(Text(playback.outcome, style=style))
 
 
 def print_explanation(console: Console) -> None:

@@ -6,7 +6,7 @@ from PIL import Image, ImageSequence
 
 from gflowvlm.episode import Decision, Ending, Episode, Observation, Reply, ReplyProblem
 from gflowvlm.report.gif import BANNER, GREEN, LONGEST, PICTURE, wrapped, write_gif
-from gflowvlm.report.replay import Move, Replay, choices_of
+from gflowvlm.report.playback import Move, Playback, choices_of
 from gflowvlm_envs.drawing import font
 
 LONG = "the shelf is behind the table, " * 20
@@ -36,7 +36,7 @@ def move(thought: str, action: int | None = 0) -> Move:
     return Move(decision=decision, thought=thought, choices=choices, legal_share=0.9)
 
 
-def replay(*moves: Move) -> Replay:
+def playback(*moves: Move) -> Playback:
     episode = Episode(
         environment="E-v0",
         split="id",
@@ -47,12 +47,12 @@ def replay(*moves: Move) -> Replay:
         ending=Ending.TERMINATED,
         success=True,
     )
-    return Replay(episode=episode, moves=moves, title="E-v0 id, game 1 of 1")
+    return Playback(episode=episode, moves=moves, title="E-v0 id, game 1 of 1")
 
 
 def test_every_move_and_the_outcome_get_a_frame(tmp_path: Path) -> None:
     path = write_gif(
-        [replay(move("short"), move(LONG), move("cut", None))], tmp_path / "a" / "o.gif"
+        [playback(move("short"), move(LONG), move("cut", None))], tmp_path / "a" / "o.gif"
     )
     with Image.open(path) as gif:
         frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(gif)]

@@ -58,7 +58,7 @@ class Move:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replay:
+class Playback:
     """One game."""
 
     episode: Episode
