@@ -11,6 +11,7 @@ from gflowvlm import __version__
 from gflowvlm.arguments import gif, natural, positive, probability
 from gflowvlm.config.load import dump_json, load
 from gflowvlm.errors import UserError
+from gflowvlm.households import add_alfworld
 
 _INTERRUPTED = 130  # what shells give for a process ended by SIGINT
 _USER_ERROR = 2
@@ -201,6 +202,7 @@ def _parser() -> _Parser:
     pocket_verbs = pocket.add_subparsers(metavar="VERB", required=True, dest="pocket_verb")
     _add_pocket_build(_verb(pocket_verbs, "build", build_pocket))
     _verb(pocket_verbs, "card", show_card)
+    add_alfworld(verbs)
     return parser
 
 

@@ -9,4 +9,7 @@ gymnasium.register("gflowvlm/NumberLine-v0", entry_point="gflowvlm_envs.number_l
 gymnasium.register("gflowvlm/EZPoints-v0", entry_point="gflowvlm_envs.points.variants:EZPoints")
 gymnasium.register("gflowvlm/Points12-v0", entry_point="gflowvlm_envs.points.variants:Points12")
 gymnasium.register("gflowvlm/Points24-v0", entry_point="gflowvlm_envs.points.game:Points")
+gymnasium.register(
+    "gflowvlm/ALFWorld-v0", entry_point="gflowvlm_envs.alfworld.environment:ALFWorld"
+)
 gymnasium.register("gflowvlm/Blackjack-v0", entry_point="gflowvlm_envs.blackjack:Blackjack")

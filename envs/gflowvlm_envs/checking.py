@@ -18,6 +18,7 @@ _TYPES: dict[str, type] = {
     "success": bool,
     "extra_steps": int,
     "distance": int,
+    "progress": float,
     "success_chance": float,
 }
 
@@ -80,6 +81,12 @@ def _check_info(where: str, env: Game, info: Info) -> None:
         ("distance" not in info) or (info["distance"] == 0) == info["success"],
         f"{where}: found distance {info.get('distance')} and success {info['success']}, expected "
         "distance 0 exactly at the goal: mend one of them",
+    )
+    progress = info.get("progress", float(info["success"]))
+    _require(
+        0 <= progress <= 1 and (progress == 1) == info["success"],
+        f"{where}: found progress {progress} and success {info['success']}, expected a share that "
+        "is 1 exactly at the goal: mend one of them",
     )
     _require(
         0 <= info.get("success_chance", 0.0) <= 1,

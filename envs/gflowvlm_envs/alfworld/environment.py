@@ -1,0 +1,259 @@
+"""ALFWorld as a Gymnasium environment that shows, says and offers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from gflowvlm_envs import drawing
+from gflowvlm_envs.alfworld import picture
+from gflowvlm_envs.alfworld.expert import Intention, Planner
+from gflowvlm_envs.alfworld.games import FOLDERS, find_games, require_packages
+from gflowvlm_envs.alfworld.memory import Memory
+from gflowvlm_envs.alfworld.move import Move
+from gflowvlm_envs.alfworld.search import search
+from gflowvlm_envs.alfworld.world import (
+    TASKS,
+    Goal,
+    House,
+    Situation,
+    goal_of,
+    house_of,
+    situation_of,
+    subgoals,
+)
+from gflowvlm_envs.contract import ExpertMove, StepInfo, check_action, with_mistakes
+
+MOST_MOVES = 256
+WIN = 50.0
+EXPERTS = ("oracle", "searcher")
+
+
+class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
+    """Do a household task in a room that shows itself bit by bit.
+
+    ## Description
+    The games of ALFWorld (Shridhar et al. 2021): find an object, perhaps clean, heat or cool it,
+    and put it somewhere; put two of a kind together; or look at one under a lamp. What is inside
+    a receptacle is known only to those who have gone there and opened it. The packages `alfworld`
+    and `textworld` play the games; pictures are schematic, no 3D view is drawn.
+
+    ## Action Space
+    `Discrete(256)`, an index into `info["legal_actions"]`: the admissible commands, in alphabetical
+    order, as the game words them.
+
+    ## Observation Space
+    `Box(0, 255, (image_size, image_size, 3), uint8)`: a schematic view of what the engine has told
+    so far. `info["text"]` is what the engine says at this step; at the start without its greeting
+    and the task, which `info["task"]` holds. `info["facts"]` holds `place` and `holding`, and
+    `info["progress"]` the share of the goal's conditions that hold.
+
+    ## Rewards
+    +50 for the step that wins, and +1 for each condition of the goal that comes to hold, -1 for
+    each that ceases to. Conditions are counted as in ALFRED, see `world.subgoals`.
+
+    ## Starting State
+    A game of the split, drawn uniformly; `reset(options={"game": path})` plays one file. Nothing
+    in a game is left to chance.
+
+    ## Episode End
+    Terminates when the goal is reached (success), or after `limit` steps (failure). Never
+    truncates.
+
+    ## Arguments
+    - `split`: `train`, `eval_in_distribution` or `eval_out_of_distribution`; the first.
+    - `data`: folder that holds `json_2.1.1`; `$ALFWORLD_DATA`, else `~/.cache/alfworld`, when None.
+    - `task_types`: some of ALFWorld's six, by name; all when None.
+    - `limit`: steps allowed; 50.
+    - `expert`: `oracle`, which knows where everything is, or `searcher`, which knows what has been
+      told and looks for the rest; `oracle`.
+    - `image_size`: side of the image in pixels, at least 64; 336.
+    - `render_mode`: None or `rgb_array`.
+
+    `splits` names the three splits. `generated` says whether the games were generated: results on
+    such games are not results on ALFWorld's own.
+
+    ## Version History
+    - v0: first version.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # pyright: ignore[reportIncompatibleVariableOverride]
+    splits: ClassVar[dict[str, dict[str, Any]]] = {name: {"split": name} for name in FOLDERS}
+
+    def __init__(
+        self,
+        split: str = "train",
+        data: str | Path | None = None,
+        task_types: Sequence[str] | None = None,
+        limit: int = 50,
+        expert: str = "oracle",
+        image_size: int = 336,
+        render_mode: str | None = None,
+    ) -> None:
+        """See the class for the arguments."""
+        if limit < 1:
+            raise ValueError(f"found a limit of {limit} steps, expected at least 1: pass limit")
+        if expert not in EXPERTS:
+            raise ValueError(f"found expert {expert!r}, expected one of {', '.join(EXPERTS)}")
+        if image_size < 64:
+            raise ValueError(f"found image_size = {image_size}, expected at least 64: raise it")
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(
+                f"found render_mode {render_mode!r}, expected None or 'rgb_array': change it"
+            )
+        require_packages()
+        self.games = find_games(data, split, TASKS if task_types is None else tuple(task_types))
+        self.limit, self.image_size, self.render_mode = limit, image_size, render_mode
+        self.expert_kind = expert
+        self.action_space = spaces.Discrete(MOST_MOVES)
+        self.observation_space = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
+        self._engine: Any = None  # gflowvlm_envs.alfworld.engine.Engine
+        self._game: Path | None = None
+
+    @property
+    def generated(self) -> bool:
+        """Whether the games were generated, so that results are not ALFWorld's."""
+        return self.games.generated
+
+    @property
+    def game(self) -> Path:
+        """File of the game in progress."""
+        return self._playing()
+
+    @property
+    def goal(self) -> Goal:
+        """Task type, object and place of the game in progress."""
+        self._playing()
+        return self._goal
+
+    # -- dynamics -----------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Draw a game, or take the one in `options["game"]`.
+
+        Raises:
+            ValueError: the file is no game that can be played.
+        """
+        super().reset(seed=seed)
+        game = (options or {}).get("game")
+        if game is None:
+            game = self.games.paths[int(self.np_random.integers(len(self.games.paths)))]
+        self._load(Path(game))
+        self._words = self._engine.reset()
+        self._task, self._text = self._introduced(self._words)
+        self._memory = Memory(house=self._house)
+        self._steps, self._ended = 0, False
+        self._look()
+        return self._draw(), self._info()
+
+    def step(
+        self, action: int | np.int64
+    ) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+        """Do one thing; `truncated` is always False."""
+        self._playing()
+        if self._ended:
+            raise ValueError("found a game that has ended, expected one in progress: call reset()")
+        move: Move = self._engine.moves[check_action(action, self._commands)]
+        before = self._subgoals[0]
+        self._text = self._engine.step(move.command)
+        self._steps += 1
+        self._look()
+        self._memory.learn(move, self._now)
+        won = self._engine.won
+        self._ended = won or self._steps >= self.limit
+        reward = WIN * won + self._subgoals[0] - before
+        return self._draw(), float(reward), self._ended, False, self._info()
+
+    def expert(self, mistakes: float) -> ExpertMove:
+        """The next move to the goal; a mistake is made in what is thought of next."""
+        self._playing()
+        moves: Sequence[Move] = self._engine.moves
+        intention = self._intention()
+        best = None if intention is None else intention.chosen(moves)
+        if intention is None or best is None:
+            raise ValueError(
+                f"{self._game}: the expert knows no way to the goal; it plays games that can be won"
+            )
+        action = with_mistakes(best, self._commands, mistakes, self.np_random)
+        thought = intention.reason if action == best else f"try to {moves[action].command}"
+        return ExpertMove(thought, action)
+
+    def close(self) -> None:
+        """Give the engine's library back."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = self._game = None
+
+    def _load(self, game: Path) -> None:
+        """Have the engine hold a game; a game that it holds already is not read again."""
+        if self._engine is None:
+            from gflowvlm_envs.alfworld.engine import Engine
+
+            self._engine = Engine()
+        if game == self._game:
+            return
+        self._game = None
+        self._engine.load(game)
+        self._house: House = house_of(self._engine.facts, self._engine.names)
+        try:
+            self._goal = goal_of(self._engine.problem)
+        except ValueError as error:
+            raise ValueError(f"{game}: {error}") from error
+        self._game = game
+
+    def _look(self) -> None:
+        """What is so now."""
+        self._now: Situation = situation_of(self._engine.facts)
+        self._commands = tuple(move.command for move in self._engine.moves)
+        self._subgoals = subgoals(self._goal, self._house, self._now)
+
+    def _intention(self) -> Intention | None:
+        oracle = self.expert_kind == "oracle"
+        now = self._now if oracle else self._memory.belief(self._now.at)
+        planned = Planner(goal=self._goal, house=self._house, now=now).next()
+        return planned or (None if oracle else search(self._goal, self._memory, now))
+
+    def _playing(self) -> Path:
+        if self._game is None:
+            raise ValueError("found no game in progress, expected one: call reset() first")
+        return self._game
+
+    # -- wording ------------------------------------------------------------------------------
+
+    def _introduced(self, words: str) -> tuple[str, str]:
+        """(task with the limit, the room) out of the engine's first words."""
+        room, _, task = words.partition("Your task is to: ")
+        room = room.split("=-", 1)[-1].strip()
+        return f"Your task is to: {task.strip()} You have {self.limit} steps.", room
+
+    def _info(self) -> dict[str, Any]:
+        names, memory = self._house.names, self._memory
+        info: StepInfo = {
+            "task": self._task,
+            "legal_actions": self._commands,
+            "facts": {
+                "place": names[memory.here] if memory.here else "the middle of the room",
+                "holding": names[memory.held] if memory.held else "nothing",
+            },
+            "text": self._text,
+            "success": self._engine.won,
+            "extra_steps": 0,
+            "progress": self._subgoals[0] / self._subgoals[1],
+        }
+        return dict(info)
+
+    # -- drawing ------------------------------------------------------------------------------
+
+    def render(self) -> NDArray[np.uint8] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The present observation, or None without a render mode."""
+        self._playing()
+        return None if self.render_mode is None else self._draw()
+
+    def _draw(self) -> NDArray[np.uint8]:
+        return drawing.pixels(picture.draw(picture.view_of(self._memory), self.image_size))
