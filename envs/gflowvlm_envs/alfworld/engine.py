@@ -137,9 +137,10 @@ class _State(PddlState):
         self._actions = {action.name: action for action in self.task.actions}
         self.name2type = {each.name: each.type_name for each in self.task.objects}
         known = {each.name for each in logic.types}
-        for each in self.task.types:
+        for each in self.task.types:  # `object` stands there twice: the domain has its own
             if each.name not in known:
                 logic.types.add(Type(each.name, each.supertype_names))
+                known.add(each.name)
         library.load_sas(self.sas.encode("utf-8"))
         self.add_facts(self._first_facts())
 
@@ -174,12 +175,12 @@ class _State(PddlState):
             yield Move(
                 id=each.id,
                 action=verb,
-                arguments={p: a for (p, _), a in zip(parameters, arguments, strict=True)},
+                arguments={p: a for (p, _), a in zip(parameters, arguments, strict=False)},
                 template=action.template,
                 feedback=action.feedback_rule,
                 mapping={
                     Placeholder(p, kind): Variable(a, kind)
-                    for (p, kind), a in zip(parameters, arguments, strict=True)
+                    for (p, kind), a in zip(parameters, arguments, strict=False)
                 },
             )
 

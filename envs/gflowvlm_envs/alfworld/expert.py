@@ -63,7 +63,7 @@ class Planner:
                 return None
             return self._go(where, reason) or _do(action, reason, o=held, r=where)
         where = self._target()
-        return where and self._put(held, where, f"place the {self.goal.object}")
+        return self._put(held, where, f"place the {self.goal.object}")
 
     def _carry_to_lamp(self, held: str) -> Intention | None:
         lamps = [lamp for lamp in self.house.of_kind(self.goal.lamp) if lamp in self.now.inside]
@@ -93,7 +93,7 @@ class Planner:
         kind = self.house.kinds[held]
         places = [r for r in self.house.receptacles if self._admits(r, kind)]
         where = self._nearest(places)
-        return where and self._put(held, where, f"put the {kind} away")
+        return self._put(held, where, f"put the {kind} away")
 
     def _target(self) -> str | None:
         """Where the object is to be; with two of them, where the first one is already."""
@@ -102,7 +102,9 @@ class Planner:
         most = max((inside.count(place) for place in places), default=0)
         return self._nearest([place for place in places if inside.count(place) == most])
 
-    def _put(self, held: str, where: str, reason: str) -> Intention:
+    def _put(self, held: str, where: str | None, reason: str) -> Intention | None:
+        if where is None:
+            return None
         return self._reach(where, reason) or _do("putobject", reason, o=held, r=where)
 
     def _reach(self, where: str, reason: str) -> Intention | None:
