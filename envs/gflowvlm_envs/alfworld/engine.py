@@ -4,13 +4,16 @@ Says and offers to the letter what `textworld.envs.PddlEnv` with alfworld's dema
 a tenth of the time: the game is translated once, templates are parsed once, and nothing is copied.
 """
 
+import gc
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zlib import compress, decompress
 
 import fast_downward  # pyright: ignore[reportMissingImports]
 from alfworld.agents.utils.misc import Demangler  # pyright: ignore[reportMissingImports]
@@ -29,6 +32,8 @@ from gflowvlm_envs.alfworld.grammar import Context, Logic
 from gflowvlm_envs.alfworld.move import Move
 
 NOTHING = "Nothing happens."
+_idle: list[Any] = []
+"""Libraries without an engine. They are never unloaded: to load one after that crashes."""
 _KEYS = ("pddl_domain", "grammar", "pddl_problem")
 
 
@@ -40,7 +45,7 @@ class Engine:
 
     def __init__(self) -> None:
         """Loads a copy of the planner's library, which holds one game's state."""
-        self._library: Any = fast_downward.load_lib()
+        self._library: Any = _idle.pop() if _idle else fast_downward.load_lib()
         self.names: Mapping[str, str] = {}
         """What the player calls each entity, by its id."""
         self.kinds: Mapping[str, str] = {}
@@ -49,9 +54,9 @@ class Engine:
         self.won = False
 
     def close(self) -> None:
-        """Unload the library."""
+        """Leave the library to the next engine of this process."""
         if self._library is not None:
-            fast_downward.close_lib(self._library)
+            _idle.append(self._library)
             self._library = None
 
     def load(self, game: Path | Mapping[str, Any]) -> None:
@@ -132,31 +137,18 @@ class _State(PddlState):
         State.__init__(self, GameLogic())
         self._logic = logic
         self.downward_lib = library
-        self.pddl_problem = problem
-        self.task, self.sas = translated(logic.domain, problem)
-        self._actions = {action.name: action for action in self.task.actions}
-        self.name2type = {each.name: each.type_name for each in self.task.objects}
+        self.translation = translated(logic.domain, problem)
+        self.name2type = self.translation.kinds
         known = {each.name for each in logic.types}
-        for each in self.task.types:  # `object` stands there twice: the domain has its own
-            if each.name not in known:
-                logic.types.add(Type(each.name, each.supertype_names))
-                known.add(each.name)
-        library.load_sas(self.sas.encode("utf-8"))
-        self.add_facts(self._first_facts())
-
-    def _first_facts(self) -> Iterator[Proposition]:
-        for atom in self.task.init:
-            # what else stands there are costs
-            is_fact = isinstance(atom, fast_downward.translate.pddl.conditions.Atom)
-            if is_fact and atom.predicate != "=":
-                arguments = [Variable(each, self.name2type[each]) for each in atom.args]
-                yield Proposition(atom.predicate, arguments)
-        atoms = (Atom * self.downward_lib.get_state_size())()
-        self.downward_lib.get_state(atoms)
-        for atom in atoms:
-            fact = atom.get_fact(self.name2type)
-            if not fact.is_negation:
-                yield fact
+        for name, parents in self.translation.types.items():
+            if name not in known:
+                logic.types.add(Type(name, parents))
+        library.load_sas(decompress(self.translation.sas))
+        self.add_facts(self.translation.facts)
+        atoms = (Atom * library.get_state_size())()
+        library.get_state(atoms)
+        found = (atom.get_fact(self.name2type) for atom in atoms)
+        self.add_facts(fact for fact in found if not fact.is_negation)
 
     def operators(self) -> Iterator[Move]:
         """What can be done, in the planner's order, without its command."""
@@ -170,19 +162,66 @@ class _State(PddlState):
                 continue
             seen.add(name)
             verb, *arguments = name.split()
-            parameters = [(p.name.strip("?"), p.type_name) for p in self._actions[verb].parameters]
+            # the translator appends parameters of its own, which have no argument
+            places = list(zip(self.translation.parameters[verb], arguments, strict=False))
             action = self._logic.actions[verb]
             yield Move(
                 id=each.id,
                 action=verb,
-                arguments={p: a for (p, _), a in zip(parameters, arguments, strict=False)},
+                arguments={place.name: argument for place, argument in places},
                 template=action.template,
                 feedback=action.feedback_rule,
-                mapping={
-                    Placeholder(p, kind): Variable(a, kind)
-                    for (p, kind), a in zip(parameters, arguments, strict=False)
-                },
+                mapping={place: Variable(argument, place.type) for place, argument in places},
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translation:
+    """What is needed of a game that the planner has translated."""
+
+    sas: bytes  # the planner's text, compressed: a tenth of a megabyte at most
+    facts: tuple[Any, ...]  # Propositions that hold at first
+    kinds: Mapping[str, str]  # entity -> type
+    types: Mapping[str, Sequence[str]]  # type -> types above it
+    parameters: Mapping[str, tuple[Any, ...]]  # action -> Placeholders
+
+
+@lru_cache(maxsize=256)
+def translated(domain: str, problem: str) -> Translation:
+    """A game in the planner's terms: a third of a second, so that it is kept."""
+    with _undisturbed():
+        task, sas = fast_downward.pddl2sas(domain, problem, verbose=False)
+    kinds = {each.name: each.type_name for each in task.objects}
+    atom_class = fast_downward.translate.pddl.conditions.Atom  # what else is there are costs
+    atoms = [each for each in task.init if isinstance(each, atom_class) and each.predicate != "="]
+    return Translation(
+        sas=compress(sas.encode("utf-8"), level=1),
+        facts=tuple(
+            Proposition(each.predicate, [Variable(name, kinds[name]) for name in each.args])
+            for each in atoms
+        ),
+        kinds=kinds,
+        types={each.name: tuple(each.supertype_names) for each in task.types},
+        parameters={
+            action.name: tuple(
+                Placeholder(p.name.strip("?"), p.type_name) for p in action.parameters
+            )
+            for action in task.actions
+        },
+    )
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keeps `sys.argv`, which the translator overwrites, and its many small objects from the gc."""
+    arguments, collects = sys.argv, gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        sys.argv = arguments
+        if collects:
+            gc.enable()
 
 
 def read_game(path: Path) -> dict[str, Any]:
@@ -206,23 +245,6 @@ def read_game(path: Path) -> dict[str, Any]:
             "newer: get the games of json_2.1.1 again"
         )
     return data
-
-
-@lru_cache(maxsize=16)
-def translated(domain: str, problem: str) -> tuple[Any, str]:
-    """The planner's task and its text in SAS; kept, since a group plays one game several times."""
-    with _arguments_kept():
-        return fast_downward.pddl2sas(domain, problem, verbose=False)
-
-
-@contextmanager
-def _arguments_kept() -> Iterator[None]:
-    """Upstream's translator overwrites `sys.argv`."""
-    kept = sys.argv
-    try:
-        yield
-    finally:
-        sys.argv = kept
 
 
 def _entity(name: str, kind: str) -> Any:

@@ -26,7 +26,7 @@ from gflowvlm_envs.alfworld.world import (
     situation_of,
     subgoals,
 )
-from gflowvlm_envs.contract import ExpertMove, StepInfo, check_action, with_mistakes
+from gflowvlm_envs.contract import ExpertMove, StepInfo, with_mistakes
 
 MOST_MOVES = 256
 WIN = 50.0
@@ -44,7 +44,7 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
 
     ## Action Space
     `Discrete(256)`, an index into `info["legal_actions"]`: the admissible commands, in alphabetical
-    order, as the game words them.
+    order, as the game words them. An index beyond their number counts from their first again.
 
     ## Observation Space
     `Box(0, 255, (image_size, image_size, 3), uint8)`: a schematic view of what the engine has told
@@ -159,7 +159,12 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
         self._playing()
         if self._ended:
             raise ValueError("found a game that has ended, expected one in progress: call reset()")
-        move: Move = self._engine.moves[check_action(action, self._commands)]
+        if not self.action_space.contains(int(action)):
+            raise ValueError(
+                f"found action {action}, expected one of {self.action_space}: choose an index into "
+                "the legal actions"
+            )
+        move: Move = self._engine.moves[int(action) % len(self._commands)]
         before = self._subgoals[0]
         self._text = self._engine.step(move.command)
         self._steps += 1

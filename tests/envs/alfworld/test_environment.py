@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
@@ -19,13 +20,11 @@ from gflowvlm_envs.checking import check_contract
 Make = Callable[..., Any]
 
 
-def test_it_keeps_gymnasiums_contract_and_ours(
-    data: Path, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_keeps_gymnasiums_contract_and_ours(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALFWORLD_DATA", str(data))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        check_env(make())
+        check_env(gymnasium.make("gflowvlm/ALFWorld-v0").unwrapped)
     check_contract("gflowvlm/ALFWorld-v0", games=1)
 
 
