@@ -139,10 +139,9 @@ class _State(PddlState):
         self.downward_lib = library
         self.translation = translated(logic.domain, problem)
         self.name2type = self.translation.kinds
-        known = {each.name for each in logic.types}
-        for name, parents in self.translation.types.items():
-            if name not in known:
-                logic.types.add(Type(name, parents))
+        if not len(logic.types):
+            for kind, above in self.translation.types.items():
+                logic.types.add(Type(kind, above))
         library.load_sas(decompress(self.translation.sas))
         self.add_facts(self.translation.facts)
         atoms = (Atom * library.get_state_size())()
@@ -191,6 +190,9 @@ def translated(domain: str, problem: str) -> Translation:
     """A game in the planner's terms: a third of a second, so that it is kept."""
     with _undisturbed():
         task, sas = fast_downward.pddl2sas(domain, problem, verbose=False)
+    types: dict[str, Sequence[str]] = {}
+    for each in task.types:  # the domain names `object` once more: the first is the root
+        types.setdefault(each.name, tuple(each.supertype_names))
     kinds = {each.name: each.type_name for each in task.objects}
     atom_class = fast_downward.translate.pddl.conditions.Atom  # what else is there are costs
     atoms = [each for each in task.init if isinstance(each, atom_class) and each.predicate != "="]
@@ -201,7 +203,7 @@ def translated(domain: str, problem: str) -> Translation:
             for each in atoms
         ),
         kinds=kinds,
-        types={each.name: tuple(each.supertype_names) for each in task.types},
+        types=types,
         parameters={
             action.name: tuple(
                 Placeholder(p.name.strip("?"), p.type_name) for p in action.parameters

@@ -26,4 +26,4 @@ def search(goal: Goal, memory: Memory, now: Situation) -> Intention | None:
         action = "gotolocation"
     else:  # closed, or beside the one that was asked for
         action = "openobject" if place in house.openable else "examinereceptacle"
-    return Intention(action=action, arguments={"r": place}, reason=f"find a {missing}")
+    return Intention(action=action, arguments={"r": place}, reason=f"find the {missing}")

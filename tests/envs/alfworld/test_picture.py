@@ -65,7 +65,13 @@ def test_no_object_is_drawn_that_the_text_has_not_named(
 
 def check_marks(things: list[Thing], told: str) -> None:
     """A mark has been told: by the deed, or by examining."""
-    words = {"hot": r"heat|a hot", "cold": "cool|cold", "clean": "clean", "on": "turn on|on"}
+    words = {
+        "hot": "heat|hot",
+        "cold": "cool|cold",
+        "clean": "clean",
+        "on": "turn on|on",
+        "sliced": "sliced",
+    }
     for thing in things:
         for mark in thing.marks:
             assert re.search(rf"({words[mark]})\b[^.\n]*\b{thing.name}\b", told), (thing, told)
