@@ -13,7 +13,7 @@ class Shipped:
     """The game as textworld and alfworld play it, nothing of ours in between."""
 
     def __init__(self, game: Path) -> None:
-        import textworld
+        import textworld  # pyright: ignore
         from alfworld.agents.environment.alfred_tw_env import (  # pyright: ignore
             AlfredDemangler,
         )

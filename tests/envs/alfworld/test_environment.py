@@ -112,7 +112,7 @@ def test_the_limit_ends_a_game_as_a_failure(make: Make) -> None:
 def test_a_condition_lost_costs_what_it_brought(make: Make) -> None:
     env = make(task_types=[TASKS[5]])
     _, info = env.reset(seed=0)
-    moves: list[str] = []
+    moves, reward = list[str](), 0.0
     while not moves or not moves[-1].startswith("move"):
         action = env.expert(0.0).action
         moves.append(info["legal_actions"][action])
