@@ -58,7 +58,7 @@ class BalanceTraining:
     processes: Processes = ALONE
     _without_end: int = field(default=0, init=False)  # updates in a row in which no episode ended
 
-    def prepare(self, update: int) -> Work:
+    def prepare(self, update: int) -> list[Work]:
         """Play the update's episodes; `update` counts from 0 and decides all seeds."""
         temperature, beta = self.exploration_temperature.at(update), self.beta.at(update)
         played = self.collector.collect(
@@ -92,7 +92,7 @@ class BalanceTraining:
             temperature=temperature,
             beta=beta,
         )
-        return Work(
+        work = Work(
             episodes=[t.rows for t in batch],
             loss=judge,
             couples_rows=self.objective.couples_rows,
@@ -106,6 +106,7 @@ class BalanceTraining:
             },
             samples=judge.samples,
         )
+        return [work]
 
     def save(self, folder: Path) -> None:
         """Write what is remembered between updates: the replay, if there is one."""
