@@ -12,7 +12,7 @@ from gflowvlm.policy.base import Policy
 
 _DIFFERENTIABLE = (
     *("thought_log_prob", "action_log_prob", "token_log_prob", "log_p_done"),
-    *("flow", "out_flow", "outcome_flow"),
+    *("flow", "value", "out_flow", "outcome_flow"),
 )  # scores that a gradient goes through
 
 
@@ -64,7 +64,7 @@ def _two_passes(policy: Policy, work: Work, rows_per_pass: int) -> Tally:
     decisions = [len(s.action_log_prob) for s in scored]
     tokens = [len(s.token_log_prob) for s in scored]
     states = [sum(len(row.state_at) for row in part) for part in passes]
-    sizes = {"token_log_prob": tokens, "flow": states, "out_flow": states}
+    sizes = {"token_log_prob": tokens, "flow": states, "value": states, "out_flow": states}
     shares = {
         name: getattr(leaves, name).grad.split(sizes.get(name, decisions))
         for name in _DIFFERENTIABLE
