@@ -1,6 +1,6 @@
 """Exact gradients of a loss over many rows in the memory of a few."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 
 import torch
@@ -37,6 +37,15 @@ def accumulate(policy: Policy, work: Work, rows_per_pass: int) -> Tally:
         scored.append(_detached(scores))
     with torch.no_grad():
         return _tally(work, work.loss(concatenate(scored), slice(0, len(work.episodes))))
+
+
+@torch.no_grad()
+def score_in_passes(
+    score: Callable[[Sequence[Row]], StepScores], rows: Sequence[Row], rows_per_pass: int
+) -> StepScores:
+    """Scores of one row or more without a graph, of at most so many rows at a time."""
+    parts = [rows[i : i + rows_per_pass] for i in range(0, len(rows), rows_per_pass)]
+    return concatenate([score(part) for part in parts])
 
 
 def whole_episodes(episodes: Sequence[Sequence[Row]], rows_per_pass: int) -> list[slice] | None:
