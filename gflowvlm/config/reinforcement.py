@@ -46,8 +46,9 @@ class ProximalPolicyOptimisation(_PolicyGradient):
     at the next history, 1 only what was earned."""
     normalise_advantages: bool = True
     """Whether an update's advantages are brought to mean 0 and standard deviation 1."""
-    value_coefficient: float = Field(default=0.5, gt=0, allow_inf_nan=False)
-    """Weight of the value head's loss, half its squared error in nats."""
+    value_coefficient: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    """Weight of the value head's loss, half its squared error in nats. The head shares no weights
+    with the adapter, so this decides only how much of `trainer.max_grad_norm` it takes up."""
     value_clip_range: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Farthest that a value moves from its old one before its gradient stops, nats; null for no
     bound."""
@@ -69,7 +70,8 @@ class GroupRelativePolicyOptimisation(_PolicyGradient):
     """Whether an advantage is divided by its group's standard deviation."""
     kl_in: Literal["reward", "loss"] = "reward"
     """Where divergence costs: in an episode's `reward`, whose optimum is the target exactly; or in
-    the `loss`, token by token by the estimator k3, as published, whose optimum is near it."""
+    the `loss`, token by token by the estimator k3, as published: its gradient is on average that of
+    the divergence the other way round, so that the optimum is another."""
     step_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Weight of a second advantage, of a reply against those of the group's episodes to the same
     observation (GiGPO, Feng et al. 2025); fair where equal observations have equal futures."""
