@@ -80,6 +80,8 @@ class StepScores:
     entropy: Tensor  # [D]           sum of the sampled tokens' entropies, nats, no gradient
     flow: Tensor | None  # [D + E]   log F at the rows' states, E of which end an episode; float32,
     #                              or None without a head
+    value: Tensor | None = None  # [D + E]  what is expected to be earned from the rows' states on,
+    #                                       nats, or None without a head
     token_log_prob: Tensor  # [M]    each sampled token, nats
     token_decision: Tensor  # [M]    int64, which of the D decisions it belongs to
     log_p_done: Tensor | None = None  # [D]  log-prob of DONE in place of each reply, nats, or None

@@ -101,13 +101,13 @@ def profile(arguments: argparse.Namespace) -> None:
         clock.watch(name, owner, attribute)
     episodes = 0
     for update in range(arguments.updates + 1):
-        work = method.prepare(update)
-        optimizer.zero_grad()
-        with clock.part("backward and objective"):
-            accumulate(policy, work, config.trainer.rows_per_pass)
-        with clock.part("optimiser"):
-            optimizer.step()
-        episodes = len(work.episodes)
+        for work in method.prepare(update):
+            optimizer.zero_grad()
+            with clock.part("backward and objective"):
+                accumulate(policy, work, config.trainer.rows_per_pass)
+            with clock.part("optimiser"):
+                optimizer.step()
+            episodes = len(work.episodes)
         if update == 0:  # the first is a warm-up
             clock.seconds.clear()
     total = sum(clock.seconds.values())

@@ -26,19 +26,20 @@ class SupervisedTraining:
     seed: int
     processes: Processes = ALONE  # each takes its share of every batch
 
-    def prepare(self, update: int) -> Work:
+    def prepare(self, update: int) -> list[Work]:
         """The batch of an update, counted from 0; the loss is a mean over tokens, not episodes."""
         batch = [self.episodes[i] for i in self._indices(update)]
         total = sum(map(learned_tokens, batch))
         chosen = self.processes.deal(batch)
         weights = [learned_tokens(episode) for episode in chosen]
-        return Work(
+        work = Work(
             episodes=chosen,
             loss=token_loss,
             couples_rows=False,
             share=lambda part: sum(weights[part]) / total,
             metrics={"epoch": (update + 1) * self.episodes_per_update / len(self.episodes)},
         )
+        return [work]
 
     def save(self, folder: Path) -> None:
         """Nothing is remembered: an update's batch is a function of its number."""

@@ -20,6 +20,12 @@ from gflowvlm.config.objective import (
 )
 from gflowvlm.config.offpolicy import ExpertConfig, ExplorationConfig, ReplayConfig
 from gflowvlm.config.policy import PolicyConfig
+from gflowvlm.config.reinforcement import (
+    GroupRelativePolicyOptimisation,
+    ReinforceLeaveOneOut,
+    ReinforcementConfig,
+    require_fit,
+)
 from gflowvlm.config.reward import RewardConfig
 from gflowvlm.config.schedule import Schedule, ScheduledNumber
 from gflowvlm.config.section import Section
@@ -42,8 +48,10 @@ class RunConfig(Section):
     """The model."""
     reward: RewardConfig
     """How an episode's outcome becomes log R."""
-    objective: Annotated[ObjectiveConfig | SupervisedFineTuning, Field(discriminator="type")]
-    """The loss, or supervised fine-tuning."""
+    objective: Annotated[
+        ObjectiveConfig | ReinforcementConfig | SupervisedFineTuning, Field(discriminator="type")
+    ]
+    """The loss: a balance, reinforcement learning or supervised fine-tuning."""
     alpha: float = Field(default=1.0, ge=0)
     """Weight of the start policy in the target R^beta * p_ref^alpha."""
     beta: ScheduledNumber = Schedule(start=1.0, end=1.0, over=0)
@@ -71,7 +79,13 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _groups_carry_what_the_objective_needs(self) -> "RunConfig":
         match self.objective:
-            case VarianceTrajectoryBalance() | ReverseKL() | ForwardKL():
+            case (
+                VarianceTrajectoryBalance()
+                | ReverseKL()
+                | ForwardKL()
+                | GroupRelativePolicyOptimisation()
+                | ReinforceLeaveOneOut()
+            ):
                 need = f"objective {self.objective.type}"
             case TrajectoryBalance(log_z="group"):
                 need = "objective tb with log_z: group"
@@ -96,6 +110,19 @@ class RunConfig(Section):
             raise ValueError(
                 f"found policy.thought_weight = {weight:g}, but objective {self.objective.type} is "
                 "a divergence of true laws; set policy.thought_weight to 1 or use var_tb"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _reinforcement_learning_fits_the_run(self) -> "RunConfig":
+        objective = self.objective
+        if isinstance(objective, ReinforcementConfig):
+            require_fit(
+                objective,
+                groups_per_update=self.trainer.groups_per_update,
+                thought_weight=self.policy.thought_weight,
+                alpha=self.alpha,
+                beta=self.beta,
             )
         return self
 

@@ -10,7 +10,10 @@ TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
 
 class TrainerConfig(Section):
-    """One update is one step of the optimiser on freshly played groups of episodes."""
+    """One update is freshly played groups of episodes and a step of the optimiser on them.
+
+    Reinforcement learning takes several, see `objective.epochs` and `objective.minibatches`.
+    """
 
     max_updates: int = Field(default=300, ge=1)
     """Updates in the whole run."""

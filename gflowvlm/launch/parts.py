@@ -5,7 +5,9 @@ from functools import partial
 import torch
 
 from gflowvlm.baselines.expert import ExpertPlayer
+from gflowvlm.baselines.reinforcement import build_policy_gradient
 from gflowvlm.baselines.sft import SupervisedTraining
+from gflowvlm.config.reinforcement import ReinforcementConfig
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.launch.supervised import supervised_episodes
@@ -22,6 +24,7 @@ from gflowvlm.rollouts.reward import build_reward
 from gflowvlm.trainer.balance import BalanceTraining
 from gflowvlm.trainer.loop import Method
 from gflowvlm.trainer.offpolicy import OffPolicy
+from gflowvlm.trainer.reinforcement import ReinforcementTraining
 
 RESCORE_TOLERANCE = {"float32": 0.01, "bfloat16": 0.5}  # nats a token
 
@@ -29,8 +32,7 @@ RESCORE_TOLERANCE = {"float32": 0.01, "bfloat16": 0.5}  # nats a token
 def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
     """The model, its adapter and its reference, as the configuration says; self-checked."""
     section = config.policy
-    objective = config.objective
-    supervised = isinstance(objective, SupervisedFineTuning)
+    flow_head, value_head = needed_heads(config)
     settings = PolicySettings(
         temperature=section.temperature,
         actions=section.actions,
@@ -39,7 +41,8 @@ def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
         max_reply_tokens=section.max_reply_tokens,
         done=config.says_done,
         done_token=section.done_token,
-        flow_head=not supervised and build_objective(objective).needs_flow,
+        flow_head=flow_head,
+        value_head=value_head,
         rank=section.lora.rank,
         lora_alpha=section.lora.alpha,
         targets=section.lora.targets,
@@ -56,6 +59,16 @@ def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
     )
     policy.require_exactness()
     return policy
+
+
+def needed_heads(config: RunConfig) -> tuple[bool, bool]:
+    """Whether the objective trains a flow head, and whether a value head."""
+    objective = config.objective
+    if isinstance(objective, SupervisedFineTuning):
+        return False, False
+    if isinstance(objective, ReinforcementConfig):
+        return False, build_policy_gradient(objective, thought_weight=1.0).needs_value
+    return build_objective(objective).needs_flow, False
 
 
 def build_collector(config: RunConfig, split: str, *, batch_size: int = 64) -> Collector:
@@ -83,6 +96,27 @@ def build_method(config: RunConfig, policy: VLMPolicy, processes: Processes) -> 
             episodes=supervised_episodes(config, policy, processes),
             episodes_per_update=settings.groups_per_update * settings.group_size,
             seed=config.seed,
+            processes=processes,
+        )
+    if isinstance(config.objective, ReinforcementConfig):
+        return ReinforcementTraining(
+            policy=policy,
+            collector=build_collector(config, config.environment.train_split),
+            reward=build_reward(config.reward),
+            method=build_policy_gradient(
+                config.objective, thought_weight=config.policy.thought_weight
+            ),
+            epochs=config.objective.epochs,
+            minibatches=config.objective.minibatches,
+            kl_coefficient=config.objective.kl_coefficient,
+            alpha=config.alpha,
+            beta=config.beta,
+            thought_weight=config.policy.thought_weight,
+            groups_per_update=settings.groups_per_update,
+            group_size=settings.group_size,
+            shared_chance=settings.shared_chance,
+            rows_per_pass=settings.rows_per_pass,
+            rescore_tolerance=RESCORE_TOLERANCE[config.policy.dtype],
             processes=processes,
         )
     return BalanceTraining(

@@ -26,7 +26,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One process's episodes of an update, and how they are judged.
+    """One process's episodes of one step of the optimiser, and how they are judged.
 
     One that couples with others is never apart from them: groups stay within a process.
     """
@@ -35,7 +35,7 @@ class Work:
     loss: Loss
     couples_rows: bool  # True if an episode's loss depends on other episodes
     share: Callable[[slice], float]  # weight of a slice's loss in that of all processes' episodes
-    metrics: dict[str, float]  # what is known of all processes' episodes before the update
+    metrics: dict[str, float]  # what is known of all processes' episodes before the step
     samples: list[Sample] = field(default_factory=list)  # of a few games; filled by `loss`
 
 
@@ -45,6 +45,11 @@ class Tally:
 
     means: dict[str, float]  # to be summed: each times the part's share
     peaks: dict[str, float]  # to be maximised
+
+    def over(self, steps: int) -> "Tally":
+        """What it adds to the mean of so many steps; peaks stay as they are."""
+        means = {name: value / steps for name, value in self.means.items()}
+        return Tally(means=means, peaks=self.peaks)
 
 
 def total(tallies: Sequence[Tally]) -> dict[str, float]:

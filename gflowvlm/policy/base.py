@@ -62,6 +62,10 @@ class Policy(Protocol):
         """Make log F answer `value` nats everywhere; nothing happens without flows."""
         ...
 
+    def initialise_value(self, value: float) -> None:
+        """Make the value answer `value` nats everywhere; nothing happens without one."""
+        ...
+
     def parameter_groups(self) -> dict[str, list[Parameter]]:
         """Trainable parameters by optimiser group: `adapter`, `heads`, ..."""
         ...

@@ -9,7 +9,7 @@ from torch import Tensor
 from gflowvlm.batch import Row, StepScores
 from gflowvlm.episode import Segment
 from gflowvlm.policy.backbone import Backbone
-from gflowvlm.policy.heads import FlowHead
+from gflowvlm.policy.heads import FlowHead, ValueHead
 from gflowvlm.policy.language_head import LanguageHead
 
 
@@ -27,7 +27,11 @@ class _Sampled:
 
 
 def score_rows(
-    rows: Sequence[Row], backbone: Backbone, language: LanguageHead, flow_head: FlowHead | None
+    rows: Sequence[Row],
+    backbone: Backbone,
+    language: LanguageHead,
+    flow_head: FlowHead | None = None,
+    value_head: ValueHead | None = None,
 ) -> StepScores:
     """Scores of the sampled tokens of `rows`, differentiable where the model is.
 
@@ -51,7 +55,8 @@ def score_rows(
         thought_log_prob=empty.index_add(0, sampled.decision, thought),
         action_log_prob=empty.index_add(0, sampled.decision, action),
         entropy=empty.index_add(0, sampled.decision, entropy),
-        flow=flow_head(_states(rows, hidden)) if flow_head is not None else None,
+        flow=None if flow_head is None else flow_head(_states(rows, hidden)),
+        value=None if value_head is None else value_head(_states(rows, hidden)),
         token_log_prob=log_prob,
         token_decision=sampled.decision,
         log_p_done=None if language.done is None else _per_decision(done, sampled),

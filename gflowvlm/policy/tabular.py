@@ -30,9 +30,9 @@ TABLE_FILE = "tabular.safetensors"
 class TabularPolicy:
     """Implements `policy.base.Policy` exactly, so that trained laws can be compared without noise.
 
-    Every history of `tree` has a log-flow and, for each legal action, a logit, which flow matching
-    takes for the log-flow of that action. Training starts at the tree's reference, which stays the
-    frozen reference. A row is (node, action, node, action, ...): a context token names the history
+    Every history of `tree` has a log-flow, a value and, for each legal action, a logit, which flow
+    matching takes for the log-flow of that action. Training starts at the tree's reference, which
+    stays frozen. A row is (node, action, node, action, ...): a context token names the history
     by its number in `tree.nodes`, the sampled token is the index of the action; a reply's text is
     the action's word. Where `form` has thoughts or DONE, the tree's actions are whole replies
     (`exact.replies`), one token each.
@@ -62,6 +62,7 @@ class TabularPolicy:
         )
         self.logits = Parameter(torch.where(self.legal, self.log_ref, 0.0))  # [N, A]
         self.log_flow = Parameter(torch.zeros(len(tree.nodes), dtype=torch.float64))  # [N]
+        self.value = Parameter(torch.zeros_like(self.log_flow))  # [N]
 
     def session(
         self, keys: Sequence[EpisodeKey], *, exploration_temperature: float = 1.0
@@ -70,12 +71,12 @@ class TabularPolicy:
         return TabularSession(self, keys, exploration_temperature)
 
     def score(self, rows: Sequence[Row]) -> StepScores:
-        """Differentiable log-probs of the actions in `rows`, and the flows of their histories."""
+        """Differentiable log-probs of the actions in `rows`, and what their histories have."""
         return self._score(rows, self.logits, learned=True)
 
     @torch.no_grad()
     def score_reference(self, rows: Sequence[Row]) -> StepScores:
-        """The same under the reference: no gradient, no flow."""
+        """The same under the reference: no gradient, no flow, no value."""
         return self._score(rows, self.log_ref, learned=False)
 
     def rows_of_episode(
@@ -94,9 +95,14 @@ class TabularPolicy:
         """Make log F answer `value` nats everywhere."""
         self.log_flow.fill_(value)
 
+    @torch.no_grad()
+    def initialise_value(self, value: float) -> None:
+        """Make V answer `value` nats everywhere."""
+        self.value.fill_(value)
+
     def parameter_groups(self) -> dict[str, list[Parameter]]:
-        """Logits as `adapter`, flows as `heads`."""
-        return {"adapter": [self.logits], "heads": [self.log_flow]}
+        """Logits as `adapter`, flows and values as `heads`."""
+        return {"adapter": [self.logits], "heads": [self.log_flow, self.value]}
 
     @torch.no_grad()
     def log_policy(self) -> NDArray[np.float64]:
@@ -111,11 +117,11 @@ class TabularPolicy:
         return torch.where(self.legal[nodes], logits[nodes], -torch.inf).log_softmax(-1)
 
     def save(self, folder: Path) -> None:
-        """Write both tables."""
+        """Write all tables."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        tables = {"logits": self.logits.detach(), "log_flow": self.log_flow.detach()}
-        save_file(tables, folder / TABLE_FILE)
+        tables = {"logits": self.logits, "log_flow": self.log_flow, "value": self.value}
+        save_file({name: table.detach() for name, table in tables.items()}, folder / TABLE_FILE)
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
@@ -130,8 +136,8 @@ class TabularPolicy:
                 f"{folder} holds logits {list(tables['logits'].shape)}, this tree has "
                 f"{list(self.logits.shape)}: load into the policy of the same game"
             )
-        self.logits.copy_(tables["logits"])
-        self.log_flow.copy_(tables["log_flow"])
+        for name, table in tables.items():
+            getattr(self, name).copy_(table)
 
     def _score(self, rows: Sequence[Row], logits: Tensor, *, learned: bool) -> StepScores:
         nodes, actions = self.following.decisions(rows)
@@ -163,13 +169,14 @@ class TabularPolicy:
     def _flows(
         self, rows: Sequence[Row], nodes: Tensor, actions: Tensor
     ) -> dict[str, Tensor | None]:
-        """All that `StepScores` says of flows; NaN after a last action that is left to chance."""
+        """Flows and values of `StepScores`; NaN after a last action that is left to chance."""
         state = self.following.states(rows)
         acting = (state >= 0) & self.legal[state].any(1)
         out = torch.where(self.legal, self.logits, -torch.inf)[state[acting]].logsumexp(-1)
         log_prob, flow, log_reward = self.following.outcomes(nodes, actions, self.log_flow)
         return {
             "flow": torch.where(state >= 0, self.log_flow[state], torch.nan),
+            "value": torch.where(state >= 0, self.value[state], torch.nan),
             "out_flow": torch.full_like(self.log_flow[state], torch.nan).masked_scatter(
                 acting, out
             ),

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_model as load_safetensors
-from safetensors.torch import save_model as save_safetensors
 from torch.nn import Parameter
 from transformers import PreTrainedModel
 
@@ -24,7 +22,7 @@ from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.chat import Chat
 from gflowvlm.policy.expert import WHOLE_REPLY, LossOn, TaughtTurn
 from gflowvlm.policy.families import family_of
-from gflowvlm.policy.heads import FlowHead
+from gflowvlm.policy.heads import FlowHead, ValueHead, load_heads, save_heads
 from gflowvlm.policy.language_head import LanguageHead
 from gflowvlm.policy.loading import load_model
 from gflowvlm.policy.scoring import score_rows
@@ -33,8 +31,6 @@ from gflowvlm.policy.session import VLMSession
 from gflowvlm.policy.slots import ReplyRules
 from gflowvlm.policy.transcript import Record, Transcript
 from gflowvlm.policy.vocabulary import Vocabulary
-
-HEADS_FILE = "heads.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +55,10 @@ class PolicySettings:
     """Which one; None takes the first special token that has no other duty."""
     flow_head: bool = True
     """Whether histories get a log-flow."""
+    value_head: bool = False
+    """Whether histories get a value."""
     head_width: int = 256
-    """Hidden units of each of the flow head's two layers."""
+    """Hidden units of each of a head's two layers."""
     rank: int = 16
     """Rank of the LoRA adapter."""
     lora_alpha: float = 32.0
@@ -115,9 +113,9 @@ class VLMPolicy:
         self.backbone = Backbone(model, family, pad_id=self.chat.closing_id)
         forbidden = vocabulary.forbidden(self.chat.end_ids, constrained=self.rules.constrained)
         self.language = self._language_head(forbidden)
-        self.flow_head = None
-        if settings.flow_head:
-            self.flow_head = FlowHead(text_config.hidden_size, settings.head_width).to(model.device)
+        sizes = text_config.hidden_size, settings.head_width
+        self.flow_head = FlowHead(*sizes).to(model.device) if settings.flow_head else None
+        self.value_head = ValueHead(*sizes).to(model.device) if settings.value_head else None
         self.context_tokens = settings.context_tokens or text_config.max_position_embeddings
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -156,16 +154,16 @@ class VLMPolicy:
     def score(self, rows: Sequence[Row]) -> StepScores:
         """Differentiable scores of the very tokens in `rows`."""
         self._set_training(self.settings.gradient_checkpointing and torch.is_grad_enabled())
-        return score_rows(rows, self.backbone, self.language, self.flow_head)
+        return score_rows(rows, self.backbone, self.language, self.flow_head, self.value_head)
 
     @torch.no_grad()
     def score_reference(self, rows: Sequence[Row]) -> StepScores:
-        """Scores of the same tokens under the frozen reference: no gradient, no flow."""
+        """Scores of the same tokens under the frozen reference: no gradient, no heads."""
         if self.adapters is None:
             raise UserError("full_weights: true leaves no reference: set alpha to 0 or use LoRA")
         self._set_training(False)
         with self.adapters.reference():
-            return score_rows(rows, self.backbone, self.language, None)
+            return score_rows(rows, self.backbone, self.language)
 
     def require_exactness(self) -> None:
         """Play two short games and compare what was sampled with what is scored.
@@ -179,6 +177,11 @@ class VLMPolicy:
         """Make log F answer `value` nats everywhere; nothing happens without a head."""
         if self.flow_head is not None:
             self.flow_head.initialise(value)
+
+    def initialise_value(self, value: float) -> None:
+        """Make the value head answer `value` nats everywhere; nothing happens without one."""
+        if self.value_head is not None:
+            self.value_head.initialise(value)
 
     def rows_of_episode(
         self,
@@ -201,13 +204,14 @@ class VLMPolicy:
         return expert.row_of_turns(turns, self.rules, self._transcript(), loss_on)
 
     def parameter_groups(self) -> dict[str, list[Parameter]]:
-        """Trainable parameters: `adapter` (or `model`) and, with a flow head, `heads`."""
+        """Trainable parameters: `adapter` (or `model`) and, where there are some, `heads`."""
         if self.adapters is not None:
             groups = {"adapter": self.adapters.trainable()}
         else:
             groups = {"model": list(self.model.parameters())}
-        if self.flow_head is not None:
-            groups["heads"] = list(self.flow_head.parameters())
+        heads = [head for head in (self.flow_head, self.value_head) if head is not None]
+        if heads:
+            groups["heads"] = [weight for head in heads for weight in head.parameters()]
         return groups
 
     def save(self, folder: Path) -> None:
@@ -219,8 +223,7 @@ class VLMPolicy:
         else:
             self.model.save_pretrained(str(folder))
             self.processor.save_pretrained(str(folder))
-        if self.flow_head is not None:
-            save_safetensors(self.flow_head, str(folder / HEADS_FILE))
+        save_heads(folder, flow=self.flow_head, value=self.value_head)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote, in place.
@@ -234,10 +237,7 @@ class VLMPolicy:
         else:
             loaded = type(self.model).from_pretrained(str(folder), dtype=self.model.dtype)
             self.model.load_state_dict(loaded.state_dict())
-        if self.flow_head is not None:
-            if not (folder / HEADS_FILE).is_file():
-                raise UserError(f"{folder} holds no {HEADS_FILE}; set flow_head to false")
-            load_safetensors(self.flow_head, str(folder / HEADS_FILE))
+        load_heads(folder, flow=self.flow_head, value=self.value_head)
 
     def _adapt(self, start_adapter: Path | None) -> Adapters | None:
         if self.settings.full_weights:

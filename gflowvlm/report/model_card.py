@@ -9,6 +9,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData, hf_hub_download, metadata_load
 
 from gflowvlm import __version__
+from gflowvlm.config.reinforcement import ReinforcementConfig
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.evaluation.measure import Measurement, Share
 from gflowvlm.exact.play import Rates
@@ -164,6 +165,14 @@ def _data(config: RunConfig) -> str:
 def _method(config: RunConfig) -> str:
     if config.objective.type == "sft":
         return "supervised fine-tuning on those games."
+    if isinstance(config.objective, ReinforcementConfig):
+        cost = config.objective.kl_coefficient
+        cost = 1 / config.beta.end if cost is None else cost
+        return (
+            f"reinforcement learning by `{config.objective.type}`; the policy learns to maximise "
+            f"log R less {cost:g} times its divergence from the policy that training started from; "
+            f"log R is `{config.reward.type}`."
+        )
     return (
         f"GFlowNet objective `{config.objective.type}`; the policy learns to sample games in "
         f"proportion to `R^beta * p_start^alpha`, alpha {config.alpha:g}, beta "

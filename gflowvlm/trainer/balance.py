@@ -1,7 +1,5 @@
 """GFlowNet training: play groups of episodes, score them, judge their balance."""
 
-import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,34 +9,27 @@ from torch import Tensor
 
 from gflowvlm.batch import Row, StepScores, rows_of
 from gflowvlm.config.schedule import Schedule
-from gflowvlm.episode import Episode
-from gflowvlm.errors import UserError
 from gflowvlm.objectives.balance import terminal_balance
 from gflowvlm.objectives.base import Objective
 from gflowvlm.objectives.work import Work
 from gflowvlm.policy.base import Policy
 from gflowvlm.processes import ALONE, Processes
 from gflowvlm.rollouts.arrange import arrange, weighted_log_prob
-from gflowvlm.rollouts.collect import Collector, Plan, Played, plan_groups, prefixes
+from gflowvlm.rollouts.collect import Collector, Played
 from gflowvlm.rollouts.replay import Trajectory
 from gflowvlm.rollouts.reward import RewardMap
 from gflowvlm.trainer.judge import Judge
 from gflowvlm.trainer.offpolicy import OffPolicy
 from gflowvlm.trainer.outcomes import outcomes
-
-LOG = logging.getLogger(__name__)
-WARNED_AT = (10, 100, 1000)  # updates in a row without the end of an episode; also at the first
+from gflowvlm.trainer.player import GroupPlayer
 
 
 @dataclass(kw_only=True)
 class BalanceTraining:
     """Episodes under the target `R^beta * p_ref^alpha`: the policy's own, and those that join them.
 
-    `log_pf` of every episode is scored by the policy as it is, whoever sampled it. Episodes that
-    the collector cut are dropped and counted, unless the objective uses their prefixes.
-
-    Of several processes each plays `groups_per_update / processes.count` whole groups. Seeds name
-    a group and an episode of the run, so that all together play what one alone would.
+    `log_pf` of every episode is scored by the policy as it is, whoever sampled it. Own episodes are
+    played, dealt to several processes and dropped as `GroupPlayer` says.
     """
 
     policy: Policy
@@ -56,19 +47,26 @@ class BalanceTraining:
     rescore_tolerance: float  # nats a token; more between sampling and scoring stops the run
     shared_chance: bool = False  # the episodes of a group meet the same chance
     processes: Processes = ALONE
-    _without_end: int = field(default=0, init=False)  # updates in a row in which no episode ended
+    player: GroupPlayer = field(init=False)
 
-    def prepare(self, update: int) -> Work:
+    def __post_init__(self) -> None:
+        """Make the player of the policy's own episodes."""
+        self.player = GroupPlayer(
+            collector=self.collector,
+            groups_per_update=self.groups_per_update,
+            group_size=self.group_size,
+            uses_prefixes=self.objective.uses_prefixes,
+            shared_chance=self.shared_chance,
+            processes=self.processes,
+        )
+
+    def prepare(self, update: int) -> list[Work]:
         """Play the update's episodes; `update` counts from 0 and decides all seeds."""
         temperature, beta = self.exploration_temperature.at(update), self.beta.at(update)
-        played = self.collector.collect(
-            self.policy, self._plans(update), exploration_temperature=temperature
-        )
-        whole = [p for p in played if p.cut is None]
-        begun = prefixes(played) if self.objective.uses_prefixes else []
-        everyone, cuts = self._everyone(played)
-        owned = self._owned(update, len(whole) + len(begun), everyone, cuts)
-        fresh = self._judged([*whole, *begun, *self.off_policy.teach(self.policy, everyone, whole)])
+        played = self.player.play(self.policy, update, temperature=temperature)
+        whole, begun = played.whole, played.begun
+        taught = self.off_policy.teach(self.policy, played.everyone, whole)
+        fresh = self._judged([*whole, *begun, *taught])
         own, taught = fresh[: len(whole) + len(begun)], fresh[len(whole) + len(begun) :]
         if update == 0:
             self._initialise_flow(own[: len(whole)], beta)
@@ -79,7 +77,7 @@ class BalanceTraining:
             couples_rows=self.objective.couples_rows,
         )
         batch = [*fresh, *replayed]
-        added = self.off_policy.metrics(owned, taught, replayed)
+        added = self.off_policy.metrics(played.owned, taught, replayed)
         total = sum(self.processes.gather(len(batch)))
         judge = Judge(
             objective=self.objective,
@@ -88,24 +86,25 @@ class BalanceTraining:
             rescore_tolerance=self.rescore_tolerance,
             trajectories=batch,
             own=len(own),
-            own_share=owned / total,
+            own_share=played.owned / total,
             temperature=temperature,
             beta=beta,
         )
-        return Work(
+        work = Work(
             episodes=[t.rows for t in batch],
             loss=judge,
             couples_rows=self.objective.couples_rows,
             share=lambda part: (part.stop - part.start) / total,
             metrics={
-                **outcomes(everyone, [self.reward(e).total for e in everyone]),
+                **outcomes(played.everyone, [self.reward(e).total for e in played.everyone]),
                 **added,
-                **self._of_cut(cuts),
+                **played.metrics,
                 "beta": beta,
                 "exploration_temperature": temperature,
             },
             samples=judge.samples,
         )
+        return [work]
 
     def save(self, folder: Path) -> None:
         """Write what is remembered between updates: the replay, if there is one."""
@@ -114,52 +113,6 @@ class BalanceTraining:
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
         self.off_policy.load(folder)
-
-    def _plans(self, update: int) -> list[Plan]:
-        """This process's groups of an update."""
-        groups = self.groups_per_update // self.processes.count
-        return plan_groups(
-            self.collector.run_seed,
-            "train",
-            first_group=update * self.groups_per_update + self.processes.index * groups,
-            groups=groups,
-            group_size=self.group_size,
-            shared_chance=self.shared_chance,
-        )
-
-    def _everyone(self, played: Sequence[Played]) -> tuple[list[Episode], list[str]]:
-        """All processes' whole episodes, without images, and what cut the others."""
-        told = self.processes.gather([(p.episode.without_images(), p.cut) for p in played])
-        episodes = [episode for part in told for episode, cut in part if cut is None]
-        return episodes, [cut for part in told for _, cut in part if cut is not None]
-
-    def _owned(self, update: int, own: int, everyone: Sequence[Episode], cuts: list[str]) -> int:
-        """How many own episodes all processes can use, prefixes included.
-
-        Raises:
-            UserError: there are none.
-        """
-        owned = sum(self.processes.gather(own))
-        self._without_end = 0 if everyone else self._without_end + 1
-        if everyone:
-            return owned
-        reason, count = Counter(cuts).most_common(1)[0]
-        found = (
-            f"update {update + 1}: none of {len(cuts)} episodes ended by itself, {count} were "
-            f"cut by {reason}"
-        )
-        if not owned:
-            raise UserError(found)
-        if self.processes.main and (update == 0 or self._without_end in WARNED_AT):
-            LOG.warning(f"{found} (updates like this in a row: {self._without_end})")
-        return owned
-
-    def _of_cut(self, cuts: Sequence[str]) -> dict[str, float]:
-        """How many episodes were cut; where prefixes are used, how long none has ended."""
-        counted = {"cut": float(len(cuts))}
-        if self.objective.uses_prefixes:
-            counted["updates_without_end"] = float(self._without_end)
-        return counted
 
     def _judged(self, played: Sequence[Played]) -> list[Trajectory]:
         """Episodes with their log R and log p_ref, neither of which changes from now on."""

@@ -1,6 +1,6 @@
 """Exact gradients of a loss over many rows in the memory of a few."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 
 import torch
@@ -12,7 +12,7 @@ from gflowvlm.policy.base import Policy
 
 _DIFFERENTIABLE = (
     *("thought_log_prob", "action_log_prob", "token_log_prob", "log_p_done"),
-    *("flow", "out_flow", "outcome_flow"),
+    *("flow", "value", "out_flow", "outcome_flow"),
 )  # scores that a gradient goes through
 
 
@@ -37,6 +37,15 @@ def accumulate(policy: Policy, work: Work, rows_per_pass: int) -> Tally:
         scored.append(_detached(scores))
     with torch.no_grad():
         return _tally(work, work.loss(concatenate(scored), slice(0, len(work.episodes))))
+
+
+@torch.no_grad()
+def score_in_passes(
+    score: Callable[[Sequence[Row]], StepScores], rows: Sequence[Row], rows_per_pass: int
+) -> StepScores:
+    """Scores of one row or more without a graph, of at most so many rows at a time."""
+    parts = [rows[i : i + rows_per_pass] for i in range(0, len(rows), rows_per_pass)]
+    return concatenate([score(part) for part in parts])
 
 
 def whole_episodes(episodes: Sequence[Sequence[Row]], rows_per_pass: int) -> list[slice] | None:
@@ -64,7 +73,7 @@ def _two_passes(policy: Policy, work: Work, rows_per_pass: int) -> Tally:
     decisions = [len(s.action_log_prob) for s in scored]
     tokens = [len(s.token_log_prob) for s in scored]
     states = [sum(len(row.state_at) for row in part) for part in passes]
-    sizes = {"token_log_prob": tokens, "flow": states, "out_flow": states}
+    sizes = {"token_log_prob": tokens, "flow": states, "value": states, "out_flow": states}
     shares = {
         name: getattr(leaves, name).grad.split(sizes.get(name, decisions))
         for name in _DIFFERENTIABLE

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from gflowvlm.batch import StepScores, TrajectoryBatch
 from gflowvlm.episode import Episode, Segment
@@ -69,17 +70,10 @@ class Judge:
 
         Explored ones say only how far they strayed: `behaviour_kl`, nats an episode.
         """
-        sampled = torch.tensor(_sampled_log_probs(own), dtype=scores.token_log_prob.dtype)
-        now = scores.token_log_prob.detach()[: len(sampled)].cpu()
         if self.temperature != 1.0:
-            return {"behaviour_kl": (sampled - now).sum().item() / len(own)}, {}
-        gap = (sampled - now).abs().max().item()
-        if gap > self.rescore_tolerance:
-            raise UserError(
-                f"found sampled and re-scored log-probs {gap:.3g} nats apart, expected at most "
-                f"{self.rescore_tolerance:g}: this model's cache and its one-pass scores "
-                "disagree, try policy.attention: eager or policy.dtype: float32"
-            )
+            strayed = _sampled_less_scored(own, scores).sum().item()
+            return {"behaviour_kl": strayed / len(own)}, {}
+        gap = rescore_gap(own, scores, self.rescore_tolerance)
         ratio = torch.where(batch.valid, batch.log_pf - batch.log_ref, 0.0).sum(1)
         lengths = [len(episode.decisions) for episode in own]
         entropy = pad_by_episode(scores.entropy[: sum(lengths)].double(), lengths).sum(1)
@@ -90,8 +84,31 @@ class Judge:
         return means, {"rescore_gap": gap}
 
 
-def _samples(episode: Episode, batch: TrajectoryBatch, row: int) -> list[Sample]:
-    """The replies of an episode, which is a row of the batch."""
+def rescore_gap(episodes: Sequence[Episode], scores: StepScores, tolerance: float) -> float:
+    """The farthest that a token's log-prob was from its score when it was sampled, nats.
+
+    Args:
+        episodes: sampled by the very policy that scored them.
+        scores: theirs, and perhaps more behind.
+        tolerance: more than that, nats a token, must not be trained on.
+
+    Raises:
+        UserError: it is more; the policy is not the one that is differentiated.
+    """
+    gap = _sampled_less_scored(episodes, scores).abs().max().item()
+    if gap > tolerance:
+        raise UserError(
+            f"found sampled and re-scored log-probs {gap:.3g} nats apart, expected at most "
+            f"{tolerance:g}: this model's cache and its one-pass scores "
+            "disagree, try policy.attention: eager or policy.dtype: float32"
+        )
+    return gap
+
+
+def samples_of(
+    episode: Episode, log_pf: Sequence[float], log_ref: Sequence[float], log_reward: float
+) -> list[Sample]:
+    """The replies of an episode for people to read, each with its log-probs in nats."""
     return [
         Sample(
             episode=episode.index,
@@ -101,20 +118,28 @@ def _samples(episode: Episode, batch: TrajectoryBatch, row: int) -> list[Sample]
             if decision.reply.action is None
             else decision.observation.legal_actions[decision.reply.action],
             reward=decision.reward,
-            log_pf=batch.log_pf[row, number].item(),
-            log_ref=batch.log_ref[row, number].item(),
-            log_reward=batch.log_reward[row].item(),
+            log_pf=log_pf[number],
+            log_ref=log_ref[number],
+            log_reward=log_reward,
         )
         for number, decision in enumerate(episode.decisions)
     ]
 
 
-def _sampled_log_probs(episodes: Sequence[Episode]) -> list[float]:
-    """Of each sampled token, as it was sampled, nats."""
-    return [
+def _samples(episode: Episode, batch: TrajectoryBatch, row: int) -> list[Sample]:
+    """The replies of an episode, which is a row of the batch."""
+    log_pf, log_ref = batch.log_pf[row].tolist(), batch.log_ref[row].tolist()
+    return samples_of(episode, log_pf, log_ref, batch.log_reward[row].item())
+
+
+def _sampled_less_scored(episodes: Sequence[Episode], scores: StepScores) -> Tensor:
+    """[M] of each token that these episodes sampled, nats; their scores come first."""
+    sampled = [
         log_prob
         for episode in episodes
         for decision in episode.decisions
         for log_prob, segment in zip(decision.reply.log_probs, decision.reply.segment, strict=True)
         if segment is not Segment.CONTEXT
     ]
+    scored = scores.token_log_prob.detach()[: len(sampled)].cpu()
+    return torch.tensor(sampled, dtype=scored.dtype) - scored

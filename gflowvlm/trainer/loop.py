@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch.optim import AdamW
 
 from gflowvlm.config.training import TrainerConfig
 from gflowvlm.errors import UserError
-from gflowvlm.objectives.work import Sample, Work, total
+from gflowvlm.objectives.work import Sample, Tally, Work, total
 from gflowvlm.policy.base import Policy
 from gflowvlm.processes import ALONE, Processes
 from gflowvlm.trainer import checkpoint
@@ -33,10 +33,11 @@ SHOWN_IF_ANY = ("cut", "invalid_replies")
 class Method(Protocol):
     """Where an update's rows come from and what they are to be judged by."""
 
-    def prepare(self, update: int) -> Work:
-        """This process's work of an update, counted from 0.
+    def prepare(self, update: int) -> Iterable[Work]:
+        """This process's work of an update, counted from 0: each is one step of the optimiser.
 
-        A function of the update, the policy and the number of processes.
+        A function of the update, the policy and the number of processes. One that comes later may
+        be made after the steps before it; all processes give equally many.
         """
         ...
 
@@ -100,25 +101,51 @@ class Trainer:
         return True
 
     def update(self, update: int) -> tuple[dict[str, float], list[Sample]]:
-        """One step of the optimiser; gives its metrics and a few of its games' replies.
+        """All steps of an update; gives its metrics and a few of its games' replies.
 
-        The metrics are the same on every process but for times; replies are of its own games.
+        The metrics are the same on every process but for times; replies are of its own games. What
+        is measured in every step is a mean over them, a peak the greatest.
         """
-        began = time.monotonic()
-        work = self.method.prepare(update)
-        prepared = time.monotonic()
+        began, stepping = time.monotonic(), 0.0
+        self._set_rate(update)
+        steps: list[list[Tally]] = []
+        known: dict[str, float] = {}
+        samples: list[Sample] = []
+        for work in self.method.prepare(update):
+            prepared = time.monotonic()
+            steps.append(self._step(update, work))
+            known |= work.metrics
+            samples += work.samples
+            stepping += time.monotonic() - prepared
+        timing = {
+            "seconds_prepare": time.monotonic() - began - stepping,
+            "seconds_step": stepping,
+        }
+        metrics = total([tally.over(len(steps)) for step in steps for tally in step])
+        return {**metrics, **known, **timing}, samples
+
+    def _step(self, update: int, work: Work) -> list[Tally]:
+        """One step of the optimiser; gives what all processes measured in it."""
         self.optimizer.zero_grad()
-        tally = accumulate(self.policy, work, self.config.rows_per_pass)
-        metrics = total(self.processes.gather(tally))
+        tallies = self.processes.gather(
+            accumulate(self.policy, work, self.config.rows_per_pass),
+        )
+        loss = total(tallies)["loss"]
         parameters = self._parameters()
         self.processes.sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm).item()
-        if not (math.isfinite(metrics["loss"]) and math.isfinite(norm)):
+        if not (math.isfinite(loss) and math.isfinite(norm)):
             raise UserError(
-                f"update {update + 1}: found loss {metrics['loss']} and gradient norm {norm}, "
-                "expected finite numbers; nothing was changed and earlier checkpoints are kept: "
-                "lower trainer.learning_rate or set reward.floor higher"
+                f"update {update + 1}: found loss {loss} and gradient norm {norm}, expected finite "
+                "numbers; nothing was saved and earlier checkpoints are kept: lower "
+                "trainer.learning_rate or set reward.floor higher"
             )
+        self.optimizer.step()
+        clipped = float(norm > self.config.max_grad_norm)
+        return [*tallies, Tally(means={"gradient_norm": norm, "clipped": clipped}, peaks={})]
+
+    def _set_rate(self, update: int) -> None:
+        """The learning rate of an update's steps."""
         factor = rate(
             update,
             warmup=self.config.warmup_updates,
@@ -126,11 +153,6 @@ class Trainer:
             schedule=self.config.schedule,
         )
         set_rate(self.optimizer, self.config.learning_rate * factor)
-        self.optimizer.step()
-        timing = {"seconds_prepare": prepared - began, "seconds_step": time.monotonic() - prepared}
-        clipped = float(norm > self.config.max_grad_norm)
-        step = {"gradient_norm": norm, "clipped": clipped, **timing}
-        return {**metrics, **work.metrics, **step}, work.samples
 
     def save(self, step: int) -> Path:
         """Write a checkpoint of the state after `step` updates; for the main process."""

@@ -35,7 +35,7 @@ def test_the_loss_is_the_mean_over_tokens() -> None:
 
 def test_a_slice_weighs_as_many_tokens_as_it_teaches() -> None:
     episodes = [[row(False, True)], [row(True, True, True), row(True)]]
-    work = SupervisedTraining(episodes=episodes, episodes_per_update=2, seed=0).prepare(0)
+    [work] = SupervisedTraining(episodes=episodes, episodes_per_update=2, seed=0).prepare(0)
     taught = [sum(d >= 0 for r in episode for d in r.decision_of) for episode in work.episodes]
     assert sorted(taught) == [1, 4]
     assert work.share(slice(0, 1)) == taught[0] / 5
@@ -45,7 +45,7 @@ def test_a_slice_weighs_as_many_tokens_as_it_teaches() -> None:
 def test_every_episode_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
     episodes = [[row(True)] for _ in range(10)]
     training = SupervisedTraining(episodes=episodes, episodes_per_update=5, seed=1)
-    seen = [training.prepare(update).episodes for update in range(4)]
+    seen = [work.episodes for update in range(4) for work in training.prepare(update)]
     number = {id(r): i for i, r in enumerate(episodes)}
     first = [number[id(r)] for part in seen[:2] for r in part]
     second = [number[id(r)] for part in seen[2:] for r in part]

@@ -41,6 +41,7 @@ SMALL = [
 JOINED = ["replay.share=0.25", "expert.share=0.2"]  # three and two beside six own episodes
 LONGEST = 900  # seconds; a launch takes ten on an idle machine
 SUPERVISED = ["objective={type: sft, episodes: 6}"]
+REINFORCED = ["objective={type: ppo, epochs: 2, minibatches: 2}"]
 
 Launch = Callable[..., int]
 
@@ -104,7 +105,9 @@ def test_torchrun_trains_as_one_process_does_and_one_resumes_what_two_began(tmp_
     assert read_metrics(alone / "run")[1]["expert/share"] > 0.1
 
 
-@pytest.mark.parametrize("method", [["objective={type: var_tb}", *JOINED], SUPERVISED], ids=str)
+@pytest.mark.parametrize(
+    "method", [["objective={type: var_tb}", *JOINED], SUPERVISED, REINFORCED], ids=str
+)
 def test_rows_that_couple_and_weights_by_token_are_as_on_one_process(
     method: list[str], two_processes: Launch, tmp_path: Path
 ) -> None:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from gflowvlm.errors import UserError
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.families import Family, merge_vision
-from gflowvlm.policy.heads import FlowHead
+from gflowvlm.policy.heads import FlowHead, ValueHead, load_heads, save_heads
 from gflowvlm.policy.language_head import LanguageHead
 from gflowvlm.policy.noise import uniforms
 from gflowvlm.policy.sampling import inverse_cdf
@@ -130,3 +132,21 @@ def test_a_straddling_token_goes_by_its_first_character(
     place = text.index("\u00e9")
     starts = [vocabulary.start_of(ids, text, index) for index in range(len(ids))]
     assert starts.count(place) == 2
+
+
+def test_heads_share_a_file_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    flow, value = FlowHead(8, width=16), ValueHead(8, width=16)
+    flow.initialise(-3.5)
+    value.initialise(2.0)
+    save_heads(tmp_path, flow=flow, value=value)
+    other, another = FlowHead(8, width=16), ValueHead(8, width=16)
+    load_heads(tmp_path, flow=other, value=another)
+    hidden = torch.randn(3, 8)
+    assert torch.equal(other(hidden), flow(hidden))
+    assert torch.equal(another(hidden), value(hidden))
+    (tmp_path / "flow").mkdir()
+    save_heads(tmp_path / "flow", flow=flow, value=None)
+    with pytest.raises(UserError, match="holds no value head"):
+        load_heads(tmp_path / "flow", flow=None, value=another)
+    with pytest.raises(UserError, match=r"of shape \[16, 8\], expected \[4, 8\]"):
+        load_heads(tmp_path, flow=None, value=ValueHead(8, width=4))

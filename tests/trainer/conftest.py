@@ -10,6 +10,8 @@ import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from gflowvlm.baselines.reinforcement import build_policy_gradient
+from gflowvlm.config.reinforcement import ReinforcementConfig
 from gflowvlm.config.schedule import Schedule
 from gflowvlm.config.training import TrainerConfig
 from gflowvlm.objectives.base import Objective
@@ -20,6 +22,7 @@ from gflowvlm.trainer.balance import BalanceTraining
 from gflowvlm.trainer.loop import Trainer
 from gflowvlm.trainer.offpolicy import OffPolicy
 from gflowvlm.trainer.optimizer import build_optimizer
+from gflowvlm.trainer.reinforcement import ReinforcementTraining
 
 
 def _steady(value: float) -> Schedule:
@@ -80,6 +83,54 @@ def _build(
 def build_trainer() -> Callable[..., Trainer]:
     """A trainer of any policy on any game, at alpha = beta = 1; no updates done yet."""
     return _build
+
+
+def _reinforce(
+    policy: Policy,
+    config: ReinforcementConfig,
+    run_dir: Path,
+    *,
+    make: Callable[[], gymnasium.Env[Any, Any]],
+    reward: RewardMap,
+    beta: float = 1.0,
+    room_needed: int = 1,
+    rescore_tolerance: float = 1e-9,
+    **settings: Any,
+) -> Trainer:
+    usual = {"max_grad_norm": 1e6, "schedule": "linear", "samples_every": 0}
+    trained = TrainerConfig(**{**usual, **settings})
+    method = ReinforcementTraining(
+        policy=policy,
+        collector=Collector(
+            make=make, environment_id="test", split="id", run_seed=3, room_needed=room_needed
+        ),
+        reward=reward,
+        method=build_policy_gradient(config, thought_weight=1.0),
+        epochs=config.epochs,
+        minibatches=config.minibatches,
+        kl_coefficient=config.kl_coefficient,
+        alpha=1.0,
+        beta=_steady(beta),
+        thought_weight=1.0,
+        groups_per_update=trained.groups_per_update,
+        group_size=trained.group_size,
+        rows_per_pass=trained.rows_per_pass,
+        rescore_tolerance=rescore_tolerance,
+    )
+    optimizer = build_optimizer(
+        policy.parameter_groups(),
+        learning_rate=trained.learning_rate,
+        head_learning_rate=trained.head_learning_rate,
+        weight_decay=0.0,
+    )
+    parts: dict[str, Any] = {"policy": policy, "method": method, "optimizer": optimizer}
+    return Trainer(**parts, config=trained, run_dir=run_dir, state={})
+
+
+@pytest.fixture(scope="session")
+def reinforce() -> Callable[..., Trainer]:
+    """A trainer by policy gradients, at alpha = 1; no updates done yet."""
+    return _reinforce
 
 
 CHATML = (

@@ -115,7 +115,7 @@ def test_a_prefix_ends_where_its_last_flow_is_read(trainer_of: Callable[..., Tra
     trainer = trainer_of(FL_SUBTB, Interrupted, updates=1)
     method: Any = trainer.method
     policy: Any = trainer.policy
-    played = method.collector.collect(policy, method._plans(0))
+    played = method.collector.collect(policy, method.player.plans(0))
     cut = [each for each in played if each.cut is not None]
     begun = prefixes(played)
     assert len(begun) == sum(len(each.episode.decisions) > 1 for each in cut) > 0

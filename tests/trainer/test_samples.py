@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,8 @@ class Talk:
     def __init__(self) -> None:
         self.number = torch.nn.Parameter(torch.zeros(()))
 
-    def prepare(self, update: int) -> Work:
-        return Work(
+    def prepare(self, update: int) -> Iterator[Work]:
+        yield Work(
             episodes=[[None]],  # type: ignore[list-item]
             loss=lambda scores, part: ObjectiveOutput(loss=self.number**2, metrics={}),
             couples_rows=False,
