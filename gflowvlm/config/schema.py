@@ -20,6 +20,7 @@ from gflowvlm.config.objective import (
 )
 from gflowvlm.config.offpolicy import ExpertConfig, ExplorationConfig, ReplayConfig
 from gflowvlm.config.policy import PolicyConfig
+from gflowvlm.config.preference import DirectPreference, PreferenceConfig
 from gflowvlm.config.reward import RewardConfig
 from gflowvlm.config.schedule import Schedule, ScheduledNumber
 from gflowvlm.config.section import Section
@@ -42,8 +43,10 @@ class RunConfig(Section):
     """The model."""
     reward: RewardConfig
     """How an episode's outcome becomes log R."""
-    objective: Annotated[ObjectiveConfig | SupervisedFineTuning, Field(discriminator="type")]
-    """The loss, or supervised fine-tuning."""
+    objective: Annotated[
+        ObjectiveConfig | SupervisedFineTuning | PreferenceConfig, Field(discriminator="type")
+    ]
+    """The loss, or a baseline that is no balance."""
     alpha: float = Field(default=1.0, ge=0)
     """Weight of the start policy in the target R^beta * p_ref^alpha."""
     beta: ScheduledNumber = Schedule(start=1.0, end=1.0, over=0)
@@ -96,6 +99,23 @@ class RunConfig(Section):
             raise ValueError(
                 f"found policy.thought_weight = {weight:g}, but objective {self.objective.type} is "
                 "a divergence of true laws; set policy.thought_weight to 1 or use var_tb"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rejected_replies_can_be_made(self) -> "RunConfig":
+        if not isinstance(self.objective, DirectPreference):
+            return self
+        if self.objective.rejected == "digits" and not self.policy.thought:
+            raise ValueError(
+                "found objective.rejected = digits with policy.thought = false, expected replies "
+                "that state and think something to corrupt: set policy.thought to true"
+            )
+        if self.objective.rejected == "weak" and self.policy.start is None:
+            raise ValueError(
+                "found objective.rejected = weak with policy.start = null, where the bare base is "
+                "the policy itself; expected an adapter to start from: set policy.start, or "
+                "objective.rejected to digits"
             )
         return self
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from rich.console import Console
 
+from gflowvlm.config.preference import PreferenceConfig
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.errors import UserError
@@ -133,7 +134,7 @@ def target_of(config: RunConfig) -> Target:
 
 def _flows_of(config: RunConfig) -> tuple[FlowsAt, bool]:
     """Where the objective learns log F, and whether less what has accrued."""
-    if isinstance(config.objective, SupervisedFineTuning):
+    if isinstance(config.objective, SupervisedFineTuning | PreferenceConfig):
         return "nowhere", False
     objective = build_objective(config.objective)
     if not objective.needs_flow:

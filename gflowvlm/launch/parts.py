@@ -6,8 +6,10 @@ import torch
 
 from gflowvlm.baselines.expert import ExpertPlayer
 from gflowvlm.baselines.sft import SupervisedTraining
+from gflowvlm.config.preference import PreferenceConfig
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
+from gflowvlm.launch.preference import preference_method
 from gflowvlm.launch.supervised import supervised_episodes
 from gflowvlm.objectives.build import build_objective
 from gflowvlm.pocket.folder import find_adapter, find_model
@@ -30,7 +32,7 @@ def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
     """The model, its adapter and its reference, as the configuration says; self-checked."""
     section = config.policy
     objective = config.objective
-    supervised = isinstance(objective, SupervisedFineTuning)
+    unbalanced = isinstance(objective, SupervisedFineTuning | PreferenceConfig)
     settings = PolicySettings(
         temperature=section.temperature,
         actions=section.actions,
@@ -39,7 +41,7 @@ def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
         max_reply_tokens=section.max_reply_tokens,
         done=config.says_done,
         done_token=section.done_token,
-        flow_head=not supervised and build_objective(objective).needs_flow,
+        flow_head=not unbalanced and build_objective(objective).needs_flow,
         rank=section.lora.rank,
         lora_alpha=section.lora.alpha,
         targets=section.lora.targets,
@@ -84,6 +86,10 @@ def build_method(config: RunConfig, policy: VLMPolicy, processes: Processes) -> 
             episodes_per_update=settings.groups_per_update * settings.group_size,
             seed=config.seed,
             processes=processes,
+        )
+    if isinstance(config.objective, PreferenceConfig):
+        return preference_method(
+            config, policy, build_collector(config, config.environment.train_split), processes
         )
     return BalanceTraining(
         policy=policy,

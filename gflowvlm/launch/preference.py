@@ -1,0 +1,158 @@
+"""From a checked configuration to rejection sampling, DPO or self-play."""
+
+from functools import partial
+from typing import assert_never
+
+from gflowvlm.baselines.expert import expert_episodes
+from gflowvlm.baselines.kept import KeptGames
+from gflowvlm.baselines.opponents import OpponentReplies, Opponents
+from gflowvlm.baselines.pairs import CorruptedDigits, PairMaker, WeakReplies
+from gflowvlm.baselines.preference import PreferenceTraining
+from gflowvlm.baselines.rejection import RejectionTraining
+from gflowvlm.config.preference import (
+    DirectPreference,
+    PreferenceConfig,
+    RejectionSampling,
+    SelfPlay,
+)
+from gflowvlm.config.schema import RunConfig
+from gflowvlm.episode import Episode
+from gflowvlm.policy.vlm import VLMPolicy
+from gflowvlm.processes import Processes
+from gflowvlm.rollouts.collect import Collector, plan_groups
+from gflowvlm.rollouts.environments import make_environment
+from gflowvlm.rollouts.reward import build_reward
+from gflowvlm.trainer.loop import Method
+
+
+def preference_method(
+    config: RunConfig, policy: VLMPolicy, collector: Collector, processes: Processes
+) -> Method:
+    """The method that the objective names.
+
+    Raises:
+        UserError: the environment has no expert, where one is to be imitated.
+    """
+    section = config.objective
+    assert isinstance(section, PreferenceConfig)
+    count = config.trainer.groups_per_update * config.trainer.group_size
+    common = partial(
+        PreferenceTraining,
+        pairs_per_update=count,
+        seed=config.seed,
+        processes=processes,
+    )
+    match section:
+        case RejectionSampling():
+            kept = partial(
+                _kept_games,
+                min_log_reward=section.min_log_reward,
+                keep=section.keep,
+                rounds_kept=section.rounds_kept,
+            )
+            return RejectionTraining(
+                kept=kept(config, policy, collector, processes, section.round_updates),
+                equal_starts=section.equal_starts,
+                games_per_update=count,
+                round_updates=section.round_updates,
+                seed=config.seed,
+                processes=processes,
+            )
+        case DirectPreference():
+            by_round = section.reference == "round"
+            own = section.chosen == "own"
+            return common(
+                games=_kept_games(config, policy, collector, processes, section.round_updates)
+                if own
+                else _expert_games(config, section.episodes, mistakes=0.0),
+                make_pairs=_rejected(config, section, policy),
+                opponents=_opponents(config, policy, alpha=0.0 if by_round else 1.0, history=1),
+                beta=section.beta,
+                label_smoothing=section.label_smoothing,
+                sft_weight=section.sft_weight,
+                round_updates=section.round_updates,
+            )
+        case SelfPlay():
+            opponents = _opponents(config, policy, alpha=section.alpha, history=section.history)
+            return common(
+                games=_expert_games(config, section.episodes, mistakes=section.mistakes),
+                make_pairs=OpponentReplies(
+                    policy=policy,
+                    opponents=opponents,
+                    rejected_from=section.rejected_from,
+                    candidates=section.candidates,
+                    seed=config.seed,
+                ),
+                opponents=opponents,
+                beta=section.beta,
+                label_smoothing=0.0,
+                sft_weight=0.0,
+                round_updates=section.round_updates,
+            )
+        case _:
+            assert_never(section)
+
+
+def _rejected(config: RunConfig, section: DirectPreference, policy: VLMPolicy) -> PairMaker:
+    match section.rejected:
+        case "digits":
+            return CorruptedDigits(policy=policy, seed=config.seed, verify=section.verify)
+        case "weak":
+            assert policy.adapters is not None, "runs train adapters"
+            return WeakReplies(
+                policy=policy,
+                weights=policy.adapters,
+                seed=config.seed,
+                batch_size=config.trainer.rows_per_pass,
+            )
+        case _:
+            assert_never(section.rejected)
+
+
+def _opponents(
+    config: RunConfig, policy: VLMPolicy, *, alpha: float, history: int | None
+) -> Opponents:
+    assert policy.adapters is not None, "runs train adapters"
+    return Opponents(
+        policy=policy,
+        weights=policy.adapters,
+        alpha=alpha,
+        history=history,
+        thought_weight=config.policy.thought_weight,
+        rows_per_pass=config.trainer.rows_per_pass,
+    )
+
+
+def _kept_games(
+    config: RunConfig,
+    policy: VLMPolicy,
+    collector: Collector,
+    processes: Processes,
+    round_updates: int,
+    **settings: object,
+) -> KeptGames:
+    return KeptGames(
+        policy=policy,
+        collector=collector,
+        reward=build_reward(config.reward),
+        groups_per_update=config.trainer.groups_per_update,
+        group_size=config.trainer.group_size,
+        round_updates=round_updates,
+        max_updates=config.trainer.max_updates,
+        shared_chance=config.trainer.shared_chance,
+        processes=processes,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def _expert_games(config: RunConfig, episodes: int, *, mistakes: float) -> list[Episode]:
+    """Played by every process alike; starts are those of `sft` with the same seed."""
+    environment = config.environment
+    return expert_episodes(
+        make_environment(environment.id, environment.train_split, environment.kwargs),
+        plan_groups(config.seed, "expert", first_group=0, groups=episodes, group_size=1),
+        environment_id=environment.id,
+        split=environment.train_split,
+        mistakes=mistakes,
+        thought=config.policy.thought,
+    )
