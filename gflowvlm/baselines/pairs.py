@@ -109,13 +109,18 @@ def corrupted_reply(
     fields = dict(zip(said.fields, values, strict=True))
     if verify and still_true(thought, fields, step.truth):
         return NoPair.STILL_TRUE
-    action = step.observations[-1].legal_actions[said.action or 0]
+    assert said.action is not None, "a step's preferred reply acts"
+    action = step.observations[-1].legal_actions[said.action]
     return _written(said, action), format_reply(fields, thought or None, action)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeakReplies:
-    """Rejects what the bare base model says, its adapter off, written in the preferred format."""
+    """Rejects what the bare base model states and thinks, its adapter off, in the preferred format.
+
+    The preferred action follows both and does not count: a base model that has not learned the
+    action words would lose by them alone. Where replies are actions alone, they are compared.
+    """
 
     policy: Policy
     weights: Weights
@@ -133,19 +138,24 @@ class WeakReplies:
         texts = matched_reply(step, reply)
         if isinstance(texts, NoPair):
             return texts
-        return row_of(self.policy, step, texts[0]), row_of(self.policy, step, texts[1])
+        thinks = any(_form(_parsed(step.chosen, step)))
+        chosen, rejected = (row_of(self.policy, step, t, thought_alone=thinks) for t in texts)
+        return chosen, rejected
 
 
 def matched_reply(step: Step, reply: str) -> tuple[str, str] | NoPair:
-    """The preferred reply and another one, both written anew by the same hand.
+    """The preferred reply and what another one thinks, both written anew by the same hand.
 
-    The other must act and state the same fields in the same order, with a thought if there is one.
+    The other must state the same fields in the same order, with a thought if there is one. It is
+    given the preferred action, so that thoughts alone differ; where nothing is thought, its own.
     """
     actions = step.observations[-1].legal_actions
     chosen, other = _parsed(step.chosen, step), _parsed(reply, step)
-    if other.action is None or chosen.action is None or _form(other) != _form(chosen):
+    assert chosen.action is not None, "a step's preferred reply acts"
+    action = chosen.action if any(_form(chosen)) else other.action
+    if action is None or _form(other) != _form(chosen):
         return NoPair.OTHER_FORMAT
-    texts = _written(chosen, actions[chosen.action]), _written(other, actions[other.action])
+    texts = _written(chosen, actions[chosen.action]), _written(other, actions[action])
     return texts if texts[0] != texts[1] else NoPair.SAME
 
 

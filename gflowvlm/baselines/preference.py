@@ -99,7 +99,7 @@ class PreferenceTraining:
         if not total:
             raise UserError(
                 f"update {update + 1}: none of {self.pairs_per_update} steps made a pair, because "
-                f"of {reasons.most_common(1)[0][0]}: change objective.rejected, or the replies"
+                f"of {reasons.most_common(1)[0][0]}: change objective.rejected or objective.chosen"
             )
         rows = rows_of(pairs)
         log_mu = self.opponents.log_prob(rows).view(-1, 2) if rows else torch.zeros(0, 2)

@@ -52,8 +52,9 @@ class DirectPreference(Section):
     """Games that the expert plays, where it is the one preferred."""
     rejected: Literal["digits", "weak"] = "digits"
     """`digits` redraws the digits of what the preferred reply states and thinks, its action left
-    out of the loss; `weak` is the reply of the bare base model, its adapter off, in the preferred
-    reply's format. What has no digits, or no such format, makes no pair."""
+    out of the loss; `weak` takes what the bare base model states and thinks there, its adapter off,
+    in the preferred reply's format. What has no digits, another format, or differs in nothing makes
+    no pair."""
     verify: bool = False
     """Whether corrupted digits that still say nothing false make no pair."""
     reference: Literal["start", "round"] = "start"
