@@ -174,11 +174,11 @@ def test_a_reply_at_a_given_history_is_sampled_by_the_policy_there(policy: VLMPo
     law = log_prob(policy, rows).exp()
     assert law.sum().item() == pytest.approx(1, abs=1e-5)
     assert 0.05 < law[0] < 0.95, "an even enough choice, or the share below shows nothing"
-    steps, keys = [step(3)] * 200, [noise_key(0, 9, number) for number in range(200)]
-    said = replies_at(policy, steps, keys, batch_size=100)
+    steps, keys = [step(3)] * 60, [noise_key(0, 9, number) for number in range(60)]
+    said = replies_at(policy, steps, keys, batch_size=30)
     words = [text for text, _ in said]
-    share = sum("left" in text for text in words) / 200
-    assert share == pytest.approx(law[0].item(), abs=4 * math.sqrt(0.25 / 200))
+    share = sum("left" in text for text in words) / 60
+    assert share == pytest.approx(law[0].item(), abs=4 * math.sqrt(0.25 / 60))
     # the tokens as sampled are those of the same words given
     assert {row.input_ids for _, row in said} == {row.input_ids for row in rows}
     torch.testing.assert_close(
@@ -186,15 +186,20 @@ def test_a_reply_at_a_given_history_is_sampled_by_the_policy_there(policy: VLMPo
     )
 
 
-def test_resampled_replies_follow_the_mixture_with_the_start(policy: VLMPolicy) -> None:
-    mixed = opponents_of(policy, alpha=0.5, history=1, rounds=2)
-    source = OpponentReplies(
-        policy=policy, opponents=mixed, rejected_from="mixture", candidates=8, seed=0
-    )
+def test_candidates_are_weighed_by_the_reference_over_what_sampled_them(policy: VLMPolicy) -> None:
+    mixed = opponents_of(policy, alpha=0.5, history=None, rounds=2)
     rows = [row_of(policy, step(1), format_reply({}, None, action)) for action in ACTIONS]
-    law = mixed.log_prob(rows).softmax(0)
-    mixed.rows_per_pass = 100
-    pairs = source([step(1)] * 150, range(150))
-    rejected = [pair[1].input_ids for pair in pairs if not isinstance(pair, NoPair)]
-    share = rejected.count(rows[0].input_ids) / 150
-    assert share == pytest.approx(law[0].item(), abs=4 * math.sqrt(0.25 / 150))
+    start = mixed.log_prob(rows)
+    mixed.alpha = 0.0
+    sampled = mixed.log_prob(rows)
+    mixed.alpha = 0.5
+    torch.testing.assert_close(mixed.log_weight(rows), start - sampled, atol=1e-5, rtol=0)
+    source = OpponentReplies(
+        policy=policy, opponents=mixed, rejected_from="mixture", candidates=3, seed=0
+    )
+    pairs = source([step(1), step(2)], [5, 6])
+    again = source([step(2)], [6])  # a draw is decided by the pair's number, not by its batch
+    for pair in (*pairs, *again):
+        assert not isinstance(pair, NoPair)
+        assert pair[0].num_decisions == pair[1].num_decisions == 1
+    assert pairs[1][1].input_ids == again[0][1].input_ids
