@@ -1,6 +1,5 @@
 """From a checked configuration to rejection sampling, DPO or self-play."""
 
-from functools import partial
 from typing import assert_never
 
 from gflowvlm.baselines.expert import expert_episodes
@@ -9,12 +8,7 @@ from gflowvlm.baselines.opponents import OpponentReplies, Opponents
 from gflowvlm.baselines.pairs import CorruptedDigits, PairMaker, WeakReplies
 from gflowvlm.baselines.preference import PreferenceTraining
 from gflowvlm.baselines.rejection import RejectionTraining
-from gflowvlm.config.preference import (
-    DirectPreference,
-    PreferenceConfig,
-    RejectionSampling,
-    SelfPlay,
-)
+from gflowvlm.config.preference import DirectPreference, RejectionSampling, SelfPlay
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.episode import Episode
 from gflowvlm.policy.vlm import VLMPolicy
@@ -34,63 +28,90 @@ def preference_method(
         UserError: the environment has no expert, where one is to be imitated.
     """
     section = config.objective
-    assert isinstance(section, PreferenceConfig)
-    count = config.trainer.groups_per_update * config.trainer.group_size
-    common = partial(
-        PreferenceTraining,
-        pairs_per_update=count,
+    match section:
+        case RejectionSampling():
+            return _rejection(config, section, policy, collector, processes)
+        case DirectPreference():
+            return _direct(config, section, policy, collector, processes)
+        case SelfPlay():
+            return _self_play(config, section, policy, processes)
+        case _:
+            raise AssertionError(section)  # of another room: `launch.parts` tells them apart
+
+
+def _rejection(
+    config: RunConfig,
+    section: RejectionSampling,
+    policy: VLMPolicy,
+    collector: Collector,
+    processes: Processes,
+) -> RejectionTraining:
+    kept = _kept_games(config, policy, collector, processes, section.round_updates)
+    kept.min_log_reward = section.min_log_reward
+    kept.keep = section.keep
+    kept.rounds_kept = section.rounds_kept
+    return RejectionTraining(
+        kept=kept,
+        equal_starts=section.equal_starts,
+        games_per_update=config.played,
+        round_updates=section.round_updates,
         seed=config.seed,
         processes=processes,
     )
-    match section:
-        case RejectionSampling():
-            kept = partial(
-                _kept_games,
-                min_log_reward=section.min_log_reward,
-                keep=section.keep,
-                rounds_kept=section.rounds_kept,
-            )
-            return RejectionTraining(
-                kept=kept(config, policy, collector, processes, section.round_updates),
-                equal_starts=section.equal_starts,
-                games_per_update=count,
-                round_updates=section.round_updates,
-                seed=config.seed,
-                processes=processes,
-            )
-        case DirectPreference():
-            by_round = section.reference == "round"
-            own = section.chosen == "own"
-            return common(
-                games=_kept_games(config, policy, collector, processes, section.round_updates)
-                if own
-                else _expert_games(config, section.episodes, mistakes=0.0),
-                make_pairs=_rejected(config, section, policy),
-                opponents=_opponents(config, policy, alpha=0.0 if by_round else 1.0, history=1),
-                beta=section.beta,
-                label_smoothing=section.label_smoothing,
-                sft_weight=section.sft_weight,
-                round_updates=section.round_updates,
-            )
-        case SelfPlay():
-            opponents = _opponents(config, policy, alpha=section.alpha, history=section.history)
-            return common(
-                games=_expert_games(config, section.episodes, mistakes=section.mistakes),
-                make_pairs=OpponentReplies(
-                    policy=policy,
-                    opponents=opponents,
-                    rejected_from=section.rejected_from,
-                    candidates=section.candidates,
-                    seed=config.seed,
-                ),
-                opponents=opponents,
-                beta=section.beta,
-                label_smoothing=0.0,
-                sft_weight=0.0,
-                round_updates=section.round_updates,
-            )
+
+
+def _direct(
+    config: RunConfig,
+    section: DirectPreference,
+    policy: VLMPolicy,
+    collector: Collector,
+    processes: Processes,
+) -> PreferenceTraining:
+    games: KeptGames | list[Episode]
+    match section.chosen:
+        case "own":
+            games = _kept_games(config, policy, collector, processes, section.round_updates)
+        case "expert":
+            games = _expert_games(config, section.episodes, mistakes=0.0)
         case _:
-            assert_never(section)
+            assert_never(section.chosen)
+    by_round = section.reference == "round"
+    return PreferenceTraining(
+        games=games,
+        make_pairs=_rejected(config, section, policy),
+        opponents=_opponents(config, policy, alpha=0.0 if by_round else 1.0, history=1),
+        beta=section.beta,
+        label_smoothing=section.label_smoothing,
+        sft_weight=section.sft_weight,
+        pairs_per_update=config.played,
+        round_updates=section.round_updates,
+        seed=config.seed,
+        processes=processes,
+    )
+
+
+def _self_play(
+    config: RunConfig, section: SelfPlay, policy: VLMPolicy, processes: Processes
+) -> PreferenceTraining:
+    opponents = _opponents(config, policy, alpha=section.alpha, history=section.history)
+    return PreferenceTraining(
+        games=_expert_games(config, section.episodes, mistakes=section.mistakes),
+        make_pairs=OpponentReplies(
+            policy=policy,
+            opponents=opponents,
+            rejected_from=section.rejected_from,
+            candidates=section.candidates,
+            seed=config.seed,
+        ),
+        opponents=opponents,
+        beta=section.beta,
+        label_smoothing=0.0,
+        sft_weight=0.0,
+        pairs_per_update=config.played,
+        round_updates=section.round_updates,
+        seed=config.seed,
+        processes=processes,
+    )
 
 
 def _rejected(config: RunConfig, section: DirectPreference, policy: VLMPolicy) -> PairMaker:
@@ -129,7 +150,6 @@ def _kept_games(
     collector: Collector,
     processes: Processes,
     round_updates: int,
-    **settings: object,
 ) -> KeptGames:
     return KeptGames(
         policy=policy,
@@ -141,7 +161,6 @@ def _kept_games(
         max_updates=config.trainer.max_updates,
         shared_chance=config.trainer.shared_chance,
         processes=processes,
-        **settings,  # type: ignore[arg-type]
     )
 
 
