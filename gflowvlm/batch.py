@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from gflowvlm.episode import Segment
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -60,6 +62,23 @@ def up_to_last_state(episode: Sequence[Row]) -> tuple[Row, ...]:
         token_types=None if last.token_types is None else last.token_types[:stop],
     )
     return (*before, shorter)
+
+
+def last_decision_alone(episode: Sequence[Row], *, thought_alone: bool = False) -> Row:
+    """An episode's last reply, all before it context; without its action where thoughts count."""
+    row = episode[-1]
+    last = row.num_decisions - 1
+    counts = [
+        decision == last and not (thought_alone and segment == Segment.ACTION)
+        for decision, segment in zip(row.decision_of, row.segment, strict=True)
+    ]
+    segments = zip(counts, row.segment, strict=True)
+    return replace(
+        row,
+        decision_of=tuple(0 if count else -1 for count in counts),
+        segment=tuple(segment if count else Segment.CONTEXT for count, segment in segments),
+        state_at=row.state_at[last:],
+    )
 
 
 def row_with(episode: Sequence[Row], decision: int) -> tuple[Row, int]:

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from rich.console import Console
 
+from gflowvlm.config.preference import PreferenceConfig
 from gflowvlm.config.reinforcement import ReinforcementConfig
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
@@ -134,7 +135,7 @@ def target_of(config: RunConfig) -> Target:
 
 def _flows_of(config: RunConfig) -> tuple[FlowsAt, bool]:
     """Where the objective learns log F, and whether less what has accrued."""
-    if isinstance(config.objective, SupervisedFineTuning | ReinforcementConfig):
+    if isinstance(config.objective, SupervisedFineTuning | PreferenceConfig | ReinforcementConfig):
         return "nowhere", False
     objective = build_objective(config.objective)
     if not objective.needs_flow:

@@ -26,7 +26,15 @@ from gflowvlm.trainer.tracking import Tracker
 
 OPTIMIZER_FILE = "optimizer.pt"
 POLICY_FOLDER = "policy"
-SHOWN = ("loss", "strict", "reach", "right_moves", "log_reward", "nats_per_token")
+SHOWN = (
+    "loss",
+    "strict",
+    "reach",
+    "right_moves",
+    "log_reward",
+    "nats_per_token",
+    "rewards/accuracies",
+)
 SHOWN_IF_ANY = ("cut", "invalid_replies")
 
 

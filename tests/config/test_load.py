@@ -235,3 +235,24 @@ def test_a_mistyped_file_names_its_neighbour(recipe: Path) -> None:
         load(recipe.with_name("subtv.yaml"))
     with pytest.raises(ConfigError, match=r"no such file; did you mean .*/number_line\?"):
         load(recipe.parent.with_name("numberline") / "subtb.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["objective={type: dpo}", "policy.thought=false", "policy.actions=constrained"],
+            "set policy.thought to true",
+        ),
+        (["objective={type: dpo, rejected: weak}", "policy.start=null"], "set policy.start"),
+        (["objective={type: dpo, rejected: weak, verify: true}"], "set verify to false"),
+        (["objective={type: spin}", "replay.share=0.2"], "replay.share with objective spin"),
+        (["objective={type: spin, alpha: 1.5}"], "at most 1"),
+    ],
+)
+def test_replies_that_cannot_be_compared_are_refused(
+    overrides: list[str], said: str, recipe: Path
+) -> None:
+    with pytest.raises(ConfigError, match=said) as refusal:
+        load(recipe, overrides)
+    assert len(str(refusal.value).splitlines()) == 1
