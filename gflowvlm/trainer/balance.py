@@ -104,6 +104,8 @@ class BalanceTraining:
                 "beta": beta,
                 "exploration_temperature": temperature,
             },
+            episodes_played=len(played),
+            environment_steps=sum(len(p.episode.decisions) for p in played),
             samples=judge.samples,
         )
 
