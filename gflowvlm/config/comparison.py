@@ -1,11 +1,14 @@
 """Several methods over several seeds from one start, on one budget."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
 
+from gflowvlm.config.schedule import Schedule
+from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.section import Section
 
 RESERVED = ("all", "start")
@@ -17,9 +20,10 @@ class MethodConfig(Section):
     recipe: Path | None = Field(default=None, validate_default=False)
     """A recipe of its own in place of the base; null takes the base."""
     overrides: dict[str, Any] = Field(default_factory=dict)
-    """Settings by dotted path, such as `objective: {type: var_tb}` or `trainer.group_size: 4`; each
-    replaces what stood there as a whole. `trainer.max_updates` here is a second limit beside the
-    budget; without it a method that plays goes on until the budget is used up."""
+    """Settings, such as `objective: {type: var_tb}` or `trainer.group_size: 4`. A section that is
+    chosen by its type replaces the base's as a whole, of others only what is named changes.
+    `trainer.max_updates` among them is a second limit beside the budget; without it a method that
+    plays goes on until the budget is used up."""
 
 
 class CompareConfig(Section):
@@ -34,7 +38,7 @@ class CompareConfig(Section):
     methods: dict[str, MethodConfig] = Field(min_length=1)
     """Label -> what makes it this method."""
     overrides: dict[str, Any] = Field(default_factory=dict)
-    """Settings by dotted path for all methods, before a method's own."""
+    """Settings for all methods, before a method's own."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     """Seeds of the runs of every method; three are the fewest for naming a winner."""
     environment_steps: int = Field(ge=1)
@@ -78,8 +82,30 @@ class CompareConfig(Section):
 
     def changed(self, label: str) -> dict[str, tuple[Any, str]]:
         """Dotted path of each setting that a method overrides -> (value, where that is said)."""
-        own = f"methods.{label}.overrides"
-        return {
-            **{name: (value, f"overrides.{name}") for name, value in self.overrides.items()},
-            **{n: (value, f"{own}.{n}") for n, value in self.methods[label].overrides.items()},
-        }
+        found = {}
+        for place, overrides in (
+            ("overrides", self.overrides),
+            (f"methods.{label}.overrides", self.methods[label].overrides),
+        ):
+            for name, value in overrides.items():
+                for path, leaf in _settings_in(name, value):
+                    found.pop(path, None)  # applied in the order given, the method's own last
+                    found[path] = leaf, f"{place}.{name}"
+        return found
+
+
+def _settings_in(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A plain section's settings one by one; what is chosen by its type stays whole."""
+    kind: Any = RunConfig
+    for part in path.split("."):
+        fields = kind.model_fields if _is_plain(kind) else {}
+        kind = fields[part].annotation if part in fields else None
+    if isinstance(value, dict) and _is_plain(kind):
+        for name, inner in value.items():
+            yield from _settings_in(f"{path}.{name}", inner)
+    else:
+        yield path, value
+
+
+def _is_plain(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section) and kind is not Schedule

@@ -103,7 +103,8 @@ def test_a_folder_is_never_overwritten_nor_shared(
     assert main(command) == 2
     assert "already exists and is never overwritten; pass --resume" in capsys.readouterr().err
     hold = (
-        "import fcntl, sys; fcntl.flock(open(sys.argv[1], 'a'), 2); print(1, flush=True); input()"
+        "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, 2);"
+        "print(1, flush=True); input()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", hold, str(folder / ".lock")],
