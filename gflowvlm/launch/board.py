@@ -78,7 +78,9 @@ class Board:
             self._said[name] = now
             lines = read_lines(self._runs[name].folder / METRICS_FILE)
             if lines:
-                self._show(self._runs[name], _metrics(lines[-1]), done=self._share(name, lines[-1]))
+                share = self._share(name, lines[-1])
+                text = _metrics(lines[-1]) + ("  measuring" if share >= 1 else "")
+                self._show(self._runs[name], text, done=share)
 
     def _share(self, name: str, line: Mapping[str, Any]) -> float:
         """Of the run that is done: of its budget or of its updates, whichever is closer."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from gflowvlm.config.comparison import CompareConfig
 from gflowvlm.config.document import Document
-from gflowvlm.config.load import check, dump_json
+from gflowvlm.config.load import check, dump_json, load
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.errors import UserError
@@ -219,7 +219,7 @@ def write_recipes(runs: Sequence[Run]) -> None:
     """
     for run in runs:
         if run.recipe.is_file():
-            before = json.loads(run.recipe.read_text(encoding="utf-8"))
+            before = json.loads(dump_json(load(run.recipe)))
             now = json.loads(dump_json(run.config))
             changed = next((n for n in now if before.get(n) != now[n]), None)
             if changed is not None:
