@@ -45,7 +45,8 @@ def _split_table(summary: Mapping[str, Any], split: str) -> Table:
     for label, found in aggregates.items():
         best = summary["best"].get(split, {})
         cells = [_cell(f, found.get(f.name), best.get(f.name) == label) for f in columns]
-        table.add_row(label, *cells)
+        runs, seeds = len(everyone[label]["runs"]), len(summary["seeds"])
+        table.add_row(label if runs == seeds else f"{label} ({runs} of {seeds} seeds)", *cells)
     for name in ("chance", "sampler", "optimum"):
         known = references.get(name, {})
         if any(figure.name in known for figure in columns):
