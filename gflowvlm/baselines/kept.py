@@ -43,6 +43,8 @@ class KeptGames:
     processes: Processes = ALONE
     games: list[Played] = field(default_factory=list, init=False)  # oldest round first
     _sizes: list[int] = field(default_factory=list, init=False)  # games kept of each round
+    _cost: list[int] = field(default_factory=lambda: [0, 0], init=False)
+    # of the newest round, all processes': episodes played and environment steps
 
     def play(self, update: int) -> dict[str, float]:
         """Play the round that begins at an update; gives its metrics.
@@ -62,9 +64,9 @@ class KeptGames:
                 "(trainer.group_size), or lower objective.min_log_reward"
             )
         self._take_in(fresh)
+        self._cost = [len(everyone), sum(len(episode.decisions) for episode in everyone)]
         return {
             "played": float(len(everyone)),
-            "env_steps": float(sum(len(episode.decisions) for episode in everyone)),
             "reach": sum(episode.success for episode in everyone) / len(everyone),
             "kept": len(fresh) / len(everyone),
             "kept_games": float(len(self.games)),
@@ -77,13 +79,28 @@ class KeptGames:
         count = Counter(starts)
         return [len(starts) / (len(count) * count[start]) for start in starts]
 
+    def cost(self, update: int) -> tuple[int, int]:
+        """(episodes, environment steps) of an update's share of its round, told by one process.
+
+        A round's cost is spread over its updates, so that a budget does not end a run before it
+        has learned from what it paid for.
+        """
+        if not self.processes.main:
+            return 0, 0
+        place = update % self.round_updates
+        updates = min(self.round_updates, self.max_updates - (update - place))
+        episodes, steps = (
+            whole * (place + 1) // updates - whole * place // updates for whole in self._cost
+        )
+        return episodes, steps
+
     def save(self, folder: Path) -> None:
         """Write all games held."""
-        write_values(folder / KEPT_FILE, [self.games, self._sizes], kinds=_KINDS)
+        write_values(folder / KEPT_FILE, [self.games, self._sizes, self._cost], kinds=_KINDS)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
-        self.games, self._sizes = read_values(
+        self.games, self._sizes, self._cost = read_values(
             folder / KEPT_FILE, kinds=_KINDS, what="kept games", otherwise="from update 0"
         )
 

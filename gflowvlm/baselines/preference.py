@@ -103,6 +103,7 @@ class PreferenceTraining:
             )
         rows = rows_of(pairs)
         log_mu = self.opponents.log_prob(rows).view(-1, 2) if rows else torch.zeros(0, 2)
+        cost = self.games.cost(update) if isinstance(self.games, KeptGames) else (0, 0)
         work = Work(
             episodes=pairs,
             loss=PairLoss(
@@ -120,6 +121,8 @@ class PreferenceTraining:
                 **{f"no_pair/{reason}": float(count) for reason, count in reasons.items()},
                 "opponents": float(len(self.opponents.iterates)),
             },
+            episodes_played=cost[0],
+            environment_steps=cost[1],
         )
         return [work]
 

@@ -43,12 +43,15 @@ class RejectionTraining:
         loss = WeightedTokenLoss(
             episodes=[games[i].rows for i in mine], weights=[weight[i] for i in mine]
         )
+        played, steps = self.kept.cost(update)
         work = Work(
             episodes=loss.episodes,
             loss=loss,
             couples_rows=False,
             share=lambda part: loss.mass(part) / total,
             metrics={**metrics, "epoch": (place + 1) * count / len(games)},
+            episodes_played=played,
+            environment_steps=steps,
         )
         return [work]
 

@@ -1,5 +1,6 @@
 """The verbs behind the command line: build the parts of a run and let them work."""
 
+from gflowvlm.launch.compare import compare
 from gflowvlm.launch.evaluate import evaluate
 from gflowvlm.launch.exact import analyse_run, evaluate_exactly
 from gflowvlm.launch.export import export
@@ -9,6 +10,7 @@ from gflowvlm.launch.train import train
 
 __all__ = [
     "analyse_run",
+    "compare",
     "compute_by_length",
     "evaluate",
     "evaluate_by_length",
