@@ -11,6 +11,7 @@ from gflowvlm import __version__
 from gflowvlm.arguments import gif, natural, positive, probability
 from gflowvlm.config.load import dump_json, load
 from gflowvlm.errors import UserError
+from gflowvlm.verbs import report
 
 _INTERRUPTED = 130  # what shells give for a process ended by SIGINT
 _USER_ERROR = 2
@@ -196,6 +197,7 @@ def _parser() -> _Parser:
     _add_evaluate(_verb(verbs, "evaluate", evaluate))
     _add_play(_verb(verbs, "play", play))
     _add_export(_verb(verbs, "export", export))
+    report.add_options(_verb(verbs, "report", report.report))
     _add_recipe(_verb(verbs, "config", show_config))
     pocket = verbs.add_parser("pocket", help="the model inside the package")
     pocket_verbs = pocket.add_subparsers(metavar="VERB", required=True, dest="pocket_verb")

@@ -5,9 +5,11 @@ from gflowvlm.launch.exact import analyse_run, evaluate_exactly
 from gflowvlm.launch.export import export
 from gflowvlm.launch.lengths import compute_by_length, evaluate_by_length
 from gflowvlm.launch.play import play
+from gflowvlm.launch.report import ReportOptions, report, watch
 from gflowvlm.launch.train import train
 
 __all__ = [
+    "ReportOptions",
     "analyse_run",
     "compute_by_length",
     "evaluate",
@@ -15,5 +17,7 @@ __all__ = [
     "evaluate_exactly",
     "export",
     "play",
+    "report",
     "train",
+    "watch",
 ]

@@ -108,7 +108,7 @@ def analyse_views(views: Views, walker: Walker, config: RunConfig) -> FlowAnalys
             f"{views.environment_id} {views.split}: {error}; or pass --min-mass 1e-6, which gives "
             "success alone"
         ) from error
-    flows_at, forward_looking = _flows_of(config)
+    flows_at, forward_looking = flows_of(config)
     with _Progress(f"% of {views.split}") as progress:
         return analyse(
             views,
@@ -131,7 +131,7 @@ def target_of(config: RunConfig) -> Target:
     )
 
 
-def _flows_of(config: RunConfig) -> tuple[FlowsAt, bool]:
+def flows_of(config: RunConfig) -> tuple[FlowsAt, bool]:
     """Where the objective learns log F, and whether less what has accrued."""
     if isinstance(config.objective, SupervisedFineTuning):
         return "nowhere", False
