@@ -13,7 +13,7 @@ from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation.analysis import FlowAnalysis, FlowsAt, Target, analyse, unfold
 from gflowvlm.evaluation.calibration import Calibration, calibrate
-from gflowvlm.evaluation.calibration_plot import plot_calibration
+from gflowvlm.evaluation.calibration_plot import cloud, plot_calibration
 from gflowvlm.evaluation.calibration_table import print_calibration, print_likely
 from gflowvlm.evaluation.unfold import LikelyRates, likely_rates
 from gflowvlm.evaluation.views import Views
@@ -28,6 +28,7 @@ from gflowvlm.trainer.progress import ProgressDisplay
 
 EXACT_FILE = "exact.json"
 PLOT_FILE = "exact.png"
+CLOUD_FILE = "exact_points.json"  # of its scatter, for other plots
 
 
 def evaluate_exactly(
@@ -61,6 +62,7 @@ def evaluate_exactly(
         found.append((calibrate(analysis, each), analysis))
         print_calibration(found[-1][0], console)
         plain[each.split] = found[-1][0].as_dict()
+    write_json({a.split: cloud(b) for a, b in found}, run / CLOUD_FILE)
     console.print(
         f"plot: {plot_calibration(found, run / PLOT_FILE)}", highlight=False, soft_wrap=True
     )

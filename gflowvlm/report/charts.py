@@ -1,6 +1,5 @@
 """Which plots a page shows of a run or a comparison."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gflowvlm.evaluation.measure import Measurement
-from gflowvlm.report.comparison import Comparison
+from gflowvlm.report.comparison import Comparison, Estimate
 from gflowvlm.report.figures import Figure, Mark, Series, curves, plane, scatter
-from gflowvlm.report.scores import POLICIES
+from gflowvlm.report.scores import POLICIES, REFERENCES
 from gflowvlm.report.sources import Run, Subject
 
 Floats = NDArray[np.float64]
@@ -38,6 +37,8 @@ PANELS = (
     Panel("Gradient norm", "", {"gradient_norm": "norm"}),
     Panel("Time", "seconds an update", {"seconds_prepare": "playing", "seconds_step": "learning"}),
 )  # fmt: skip
+STEPS = "environment_steps"
+SHOWN = 200  # points of a curve over seeds
 _COLOUR_OF = {"before": 7, "after": 0}
 _COMPARED = ("strict", "reach", "log_reward", "kl_to_reference", "entropy", "length")
 
@@ -53,7 +54,10 @@ class Curves:
 
 def learning_curves(subject: Subject) -> Curves:
     """Everything in the metrics files, the telling part first."""
-    logged = {name for run in subject.runs for line in run.metrics for name in line} - {"step"}
+    logged = {name for run in subject.runs for line in run.metrics for name in line} - {
+        "step",
+        STEPS,
+    }
     if subject.comparison is not None:
         main = [name for name in _COMPARED if name in logged]
         others = sorted(logged - set(main))
@@ -64,6 +68,7 @@ def learning_curves(subject: Subject) -> Curves:
         )
     (run,) = subject.runs
     constant = {name for name in logged if len({line.get(name) for line in run.metrics}) == 1}
+    constant -= {name for panel in PANELS for name in panel.names}  # a straight line tells, too
     constant = set() if len(run.metrics) < 3 else constant
     looked = {name: name.replace("/", ", ") for name in sorted(logged) if "/" in name}
     shares = {name: label for name, label in looked.items() if _bounded(run, name)}
@@ -156,30 +161,42 @@ def _bounded(run: Run, name: str) -> bool:
 
 
 def _over_seeds(subject: Subject, name: str) -> Figure:
-    """The mean over a method's runs, within their extremes."""
+    """The mean over a method's runs, within their extremes; over environment steps if counted."""
+    across = STEPS if all(STEPS in line for r in subject.runs for line in r.metrics) else "step"
     found = []
     for colour, method in enumerate(subject.methods):
-        values: dict[float, list[float]] = defaultdict(list)
-        for run in subject.runs:
-            if run.method == method:
-                for line in run.metrics:
-                    if np.isfinite(line.get(name, np.nan)):
-                        values[line["step"]].append(line[name])
-        steps = sorted(values)
-        if steps:
-            found.append(
-                Series(
-                    name=method,
-                    colour=colour,
-                    x=np.array(steps, float),
-                    y=np.array([float(np.mean(values[step])) for step in steps]),
-                    low=np.array([min(values[step]) for step in steps]),
-                    high=np.array([max(values[step]) for step in steps]),
-                )
+        runs = [run for run in subject.runs if run.method == method]
+        lines = [_line(run, name, across) for run in runs]
+        known = [(x, y) for x, y in lines if len(x)]
+        if not known:
+            continue
+        grid = np.unique(np.concatenate([x for x, _ in known]))
+        grid = grid[np.unique(np.linspace(0, len(grid) - 1, SHOWN).astype(int))]
+        values = np.array([np.interp(grid, x, y, left=np.nan, right=np.nan) for x, y in known])
+        found.append(
+            Series(
+                name=method,
+                colour=colour,
+                x=grid,
+                y=np.nanmean(values, 0),
+                low=np.nanmin(values, 0),
+                high=np.nanmax(values, 0),
             )
+        )
     units = {name: (panel.title, panel.unit) for panel in PANELS for name in panel.names}
     title, unit = units.get(name, (name.replace("_", " "), ""))
-    return curves(f"{title}: {name.replace('_', ' ')}", unit, found)
+    if name in _COMPARED[:2]:
+        title = f"{title}: {name}"
+    return curves(title, unit, found, x_label="environment steps" if across == STEPS else "update")
+
+
+def _line(run: Run, name: str, across: str) -> tuple[Floats, Floats]:
+    """([P], [P]) finite values of a metric and where they were logged."""
+    points = [
+        (line[across], line[name]) for line in run.metrics if np.isfinite(line.get(name, np.nan))
+    ]
+    x, y = np.array(points, dtype=np.float64).reshape(-1, 2).T
+    return x, y
 
 
 def _point(name: str, colour: int, found: Measurement) -> Series:
@@ -199,30 +216,48 @@ def _point(name: str, colour: int, found: Measurement) -> Series:
 
 
 def _compared_planes(comparison: Comparison) -> list[Figure]:
+    """Every method with its interval, its runs as small dots."""
+    classes = any("diversity_classes" in e for s in comparison.scores.values() for e in s.values())
+    name = "diversity_classes" if classes else "diversity"
     found = []
-    for split, methods in comparison.scores.items():
+    for split in (each for each in comparison.splits if each != "all"):
         series = []
-        for colour, (method, figures) in enumerate(methods.items()):
-            success, diversity = figures.get("reach"), figures.get("diversity")
-            if success is None or diversity is None:
-                continue
-            low = success.value if success.low is None else success.low
-            high = success.value if success.high is None else success.high
-            error = np.array([[success.value - low], [high - success.value]])
-            series.append(
-                Series(
-                    name=method,
-                    colour=colour,
-                    x=np.array([success.value]),
-                    y=np.array([diversity.value]),
-                    error=np.maximum(error, 0.0),
-                )
-            )
-        marks = _marks(comparison.references.get(split, {}))
+        for colour, (method, scores) in enumerate(comparison.scores.items()):
+            runs = [run.values.get(split, {}) for run in comparison.runs if run.method == method]
+            series += _compared_point(method, colour, scores.get(split, {}), runs, name)
+        series += _compared_point("start policy", 7, comparison.start.get(split, {}), [], name)
+        references = comparison.references.get(split, {})
+        marks = [
+            Mark(REFERENCES.get(reference, reference), values["reach"])
+            for reference, values in references.items()
+            if "reach" in values and reference != "optimum"
+        ]
         if series:
-            found.append(plane(split, series, marks, labels=("goal reached", "diversity")))
+            labels = ("goal reached", comparison.figures[name].label)
+            found.append(plane(split, series, marks, labels=labels))
     return found
 
 
-def _marks(references: Mapping[str, Mapping[str, float]]) -> Sequence[Mark]:
-    return [Mark(name, each["reach"]) for name, each in references.items() if "reach" in each]
+def _compared_point(
+    method: str,
+    colour: int,
+    found: Mapping[str, Estimate],
+    runs: Sequence[Mapping[str, float | None]],
+    name: str,
+) -> list[Series]:
+    success, diversity = found.get("reach"), found.get(name)
+    if success is None or diversity is None:
+        return []
+    error = [[success.value - success.low], [success.high - success.value]]
+    dots = [(run.get("reach"), run.get(name)) for run in runs]
+    known = [(x, y) for x, y in dots if x is not None and y is not None]
+    return [
+        Series(
+            name=method,
+            colour=colour,
+            x=np.array([success.value]),
+            y=np.array([diversity.value]),
+            error=np.maximum(np.array(error), 0.0),
+            cloud=np.array(known, dtype=np.float64).reshape(-1, 2),
+        )
+    ]

@@ -54,6 +54,7 @@ class Series:
     high: NDArray[np.float64] | None = None  # [P]
     dots: bool = False  # few and far between: mark each
     error: NDArray[np.float64] | None = None  # [2, P] of x, below and above
+    cloud: NDArray[np.float64] | None = None  # [Q, 2] what its one point stands for
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def curves(title: str, unit: str, series: Sequence[Series], *, x_label: str = "u
         canvas.axis.xaxis.get_major_locator().set_params(integer=True)
         if unit == "%":
             canvas.axis.yaxis.set_major_formatter(_percent)
+            canvas.axis.set_ylim(-0.03, 1.03)
     lasts = ", ".join(f"{each.name} {_last(each):.4g}" for each in series if len(each.y))
     return canvas.figure_of(unit, series, f"{title} over updates; at the end: {lasts}")
 
@@ -116,6 +118,8 @@ def plane(
             )
         for each in series:
             colour = _colour(each.colour)
+            if each.cloud is not None:
+                axis.plot(*each.cloud.T, "o", color=colour, alpha=0.4, markersize=3)
             axis.errorbar(
                 each.x, each.y, xerr=each.error, fmt="o", color=colour, elinewidth=1.2, markersize=6
             )

@@ -68,13 +68,16 @@ def render(subject: Subject, *, reload_every: float | None = None) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(_text("page.html.jinja"))
-    lone = subject.comparison is None and len(subject.runs) == 1
+    comparison = subject.comparison
+    lone = comparison is None
     run = subject.runs[0] if lone else None
     return template.render(
-        title=run.name if run else subject.comparison.name if subject.comparison else "",
+        title=comparison.name if comparison else subject.runs[0].name,
         facts=_facts(subject, run),
         lone=lone,
+        comparison=comparison,
         tables=scores.score_tables(subject),
+        cost=scores.cost_table(comparison) if comparison else None,
         laws=scores.law_tables(run) if run else [],
         curves=charts.learning_curves(subject),
         planes=charts.planes(subject),
@@ -110,11 +113,12 @@ def _facts(subject: Subject, run: Run | None) -> Sequence[tuple[str, str]]:
     """What a reader wants to know first."""
     if run is None:
         environments = dict.fromkeys(each.config.environment.id for each in subject.runs)
+        starts = dict.fromkeys(str(each.config.policy.start) for each in subject.runs)
         return (
             ("environment", ", ".join(environments) or "-"),
             ("methods", ", ".join(subject.methods) or "-"),
             ("runs", str(len(subject.runs))),
-            ("updates", ", ".join(sorted({str(each.updates) for each in subject.runs}))),
+            ("start policy", ", ".join(starts) or "-"),
         )
     config = run.config
     beta = config.beta.at(config.trainer.max_updates)

@@ -10,6 +10,8 @@ from gflowvlm.report.comparison import Comparison, Estimate
 from gflowvlm.report.sources import Run, Subject
 
 POLICIES = {"before": "start", "after": "trained"}
+REFERENCES = {"sampler": "exact sampler"}
+DASH = "\u2013"
 _SHARES = ("reach", "strict")
 
 
@@ -86,7 +88,7 @@ def _measured(names: Sequence[str], splits: Sequence[Measurement]) -> Table:
     return Table(
         caption=first.split,
         note=f"{first.episodes} games, {first.samples_per_start} from each start; temperature "
-        f"{first.temperature:g}, seed {first.seed}; 95 % Wilson intervals",
+        f"{first.temperature:g}, seed {first.seed}; 95% Wilson intervals",
         head=(*names, "chance", "exact sampler", "optimum"),
         lines=tuple(rows),
         ticked=True,
@@ -110,7 +112,7 @@ def _ticks(names: Sequence[str], splits: Sequence[Measurement], label: str) -> t
 
 def _split(cell: str) -> Cell:
     value, _, interval = cell.partition(" (")
-    return Cell(value=value, interval=interval.rstrip(")").replace("%-", "-"))
+    return Cell(value=value, interval=interval.rstrip(")").replace("%-", DASH))
 
 
 def _laws(split: str, plain: Mapping[str, Any]) -> Table:
@@ -159,47 +161,72 @@ def _bounds(split: str, plain: Mapping[str, Any]) -> Table:
 
 
 def _compared(comparison: Comparison) -> list[Table]:
-    seeds = {run.seed for run in comparison.runs}
-    tables = []
-    for split, methods in comparison.scores.items():
-        names = list(dict.fromkeys(name for figures in methods.values() for name in figures))
-        rows = [
-            Line(label=method, cells=tuple(_estimate(name, figures.get(name)) for name in names))
-            for method, figures in methods.items()
-        ]
-        for reference, figures in comparison.references.get(split, {}).items():
-            cells = [
-                Cell(value=_shown(name, figures[name]) if name in figures else "", measured=False)
+    return [_compared_split(comparison, split) for split in comparison.splits]
+
+
+def _compared_split(comparison: Comparison, split: str) -> Table:
+    scores = {**comparison.scores, "start policy": comparison.start}
+    references = comparison.references.get(split, {})
+    known = [each.get(split, {}) for each in scores.values()]
+    names = [name for name in comparison.figures if any(name in each for each in known)]
+    rows = [
+        Line(
+            label=method,
+            cells=tuple(
+                _estimate(comparison, split, name, method, found.get(split, {}).get(name))
                 for name in names
-            ]
-            rows.append(Line(label=reference, cells=tuple(cells)))
-        tables.append(
-            Table(
-                caption=split,
-                note=f"{len(seeds)} seed{'s' * (len(seeds) != 1)}; interquartile mean with its "
-                "95 % bootstrap interval",
-                head=tuple(name.replace("_", " ") for name in names),
-                lines=tuple(rows),
-            )
+            ),
         )
-    return tables
+        for method, found in scores.items()
+        if found.get(split)
+    ]
+    for reference, values in references.items():
+        cells = (
+            comparison.figures[name].written(values[name]) if name in values else ""
+            for name in names
+        )
+        label = REFERENCES.get(reference, reference)
+        rows.append(
+            Line(label=label, cells=tuple(Cell(value=cell, measured=False) for cell in cells))
+        )
+    return Table(
+        caption="all splits" if split == "all" else split,
+        note=f"{comparison.seeds} seed{'s' * (comparison.seeds != 1)}, {comparison.episodes} games "
+        f"each, {comparison.environment_steps:,} environment steps of training; interquartile mean "
+        "with its 95% bootstrap interval",
+        head=tuple(comparison.figures[name].label for name in names),
+        lines=tuple(rows),
+    )
 
 
-def _estimate(name: str, found: Estimate | None) -> Cell:
+def cost_table(comparison: Comparison) -> Table:
+    """What training cost, means over a method's runs."""
+    names = list(dict.fromkeys(name for each in comparison.spent.values() for name in each))
+    return Table(
+        caption="cost",
+        note="of training, mean over a method's runs",
+        head=tuple(name.replace("_", " ") for name in names),
+        lines=tuple(
+            Line(
+                label=method,
+                cells=tuple(Cell(value=f"{spent.get(name, 0):,.0f}") for name in names),
+            )
+            for method, spent in comparison.spent.items()
+        ),
+    )
+
+
+def _estimate(
+    comparison: Comparison, split: str, name: str, method: str, found: Estimate | None
+) -> Cell:
     if found is None:
         return Cell(value="-")
-    interval = ""
-    if found.low is not None and found.high is not None:
-        interval = f"{_shown(name, found.low)} to {_shown(name, found.high)}"
-    return Cell(value=_shown(name, found.value), interval=interval)
-
-
-_COUNTS = ("diversity", "length", "reply_tokens", "entropy", "tv", "kl", "seconds", "steps")
-
-
-def _shown(name: str, value: float) -> str:
-    counted = any(part in name for part in _COUNTS) or abs(value) > 1
-    return f"{value:.4g}" if counted else f"{value:.1%}"
+    written = comparison.figures[name].written
+    return Cell(
+        value=written(found.value),
+        interval=f"{written(found.low).rstrip('%')}{DASH}{written(found.high)}",
+        best=comparison.best.get(split, {}).get(name) == method,
+    )
 
 
 def _percent(value: float) -> str:

@@ -67,12 +67,14 @@ class Subject:
     @property
     def finished(self) -> bool:
         """Whether nothing will be added any more."""
-        return bool(self.runs) and all(run.finished for run in self.runs)
+        if self.comparison is not None:
+            return not self.comparison.missing
+        return all(run.finished for run in self.runs)
 
     def stamp(self) -> tuple[object, ...]:
         """Changes whenever a figure is added."""
         return (
-            self.comparison,
+            repr(self.comparison),
             *((r.folder, r.updates, len(r.measured), _size(r.folder / EXACT_FILE))
               for r in self.runs),
             *(checkpoint.latest_complete(run.folder) for run in self.runs),
@@ -84,7 +86,9 @@ class Subject:
         Raises:
             UserError: no run has logged or measured anything.
         """
-        if not any(run.metrics or run.measured or run.exact for run in self.runs):
+        if self.comparison is None and not any(
+            run.metrics or run.measured or run.exact for run in self.runs
+        ):
             raise UserError(
                 f"{self.folder}: found no figures yet, expected lines in {METRICS_FILE} or an "
                 f"{EVALUATION_FILE}; let it train for an update, or pass --watch to wait for it"

@@ -15,7 +15,7 @@
   }
   const number = (value, digits = 2) =>
     value === null || value === undefined ? "\u2013" : value.toFixed(digits).replace("-", "\u2212");
-  const percent = (value) => (100 * value).toFixed(1) + " %";
+  const percent = (value) => (100 * value).toFixed(1) + "%";
 
   // ---- state ----------------------------------------------------------------------------------
   const FIELDS = ["method", "split", "outcome", "start", "min", "max"];
