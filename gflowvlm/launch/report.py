@@ -1,5 +1,6 @@
 """A page on a run or a comparison, its games played where none are kept yet."""
 
+import os
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from typing import Any
 
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
+from gflowvlm.errors import UserError
 from gflowvlm.launch.exact import flows_of
 from gflowvlm.launch.parts import build_collector
 from gflowvlm.launch.play import playback_of
@@ -93,6 +95,11 @@ def _games_of(run: Run, options: ReportOptions, play: bool) -> Recording | None:
         return kept
     if not play:
         return kept  # of an earlier update, which the page names
+    if not os.access(run.folder, os.W_OK):
+        raise UserError(
+            f"{run.folder}: found no permission to keep games there, expected a folder "
+            "of your own: copy it, or pass --episodes 0 for a page without games"
+        )
     recording = _play(run, options.episodes or EPISODES, options.seed, update)
     recording.write(run.folder)
     return recording

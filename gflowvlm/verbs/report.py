@@ -1,6 +1,7 @@
 """The verb `report`: one page on a run or a comparison."""
 
 import argparse
+import os
 from pathlib import Path
 
 from gflowvlm.arguments import natural
@@ -59,3 +60,5 @@ def _require_writable(output: Path) -> None:
         raise UserError(
             f"{output}: found the file {above} where a folder must be; name another output"
         )
+    if not os.access(output if output.exists() else above, os.W_OK):
+        raise UserError(f"{output}: found no permission to write there; name another output")
