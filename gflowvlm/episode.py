@@ -78,6 +78,7 @@ class Decision:
     extra_steps: int = 0  # steps beyond the shortest way, counted up to and with this step
     success: bool = False  # whether the goal is reached after this step
     distance: int | None = None  # steps still to go after this step, where the environment says
+    success_chance: float | None = None  # of this step, where it ended the game whatever came of it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from gflowvlm_envs.contract import (
 from gflowvlm_envs.decks import check_face
 
 ACTIONS = ("hit", "stand")
-HIT = 0
+HIT, STAND = 0, 1
 MOST_DECKS = 8
 
 
@@ -58,7 +58,8 @@ class Blackjack(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
     compute the probability of winning of any policy. For the same reason suits are not drawn but
     go by a card's place.
 
-    `info["facts"]` holds `dealer card`, `my cards` and `my total` ("12", "soft 17").
+    `info["facts"]` holds `dealer card`, `my cards` and `my total` ("12", "soft 17"); after "stand"
+    `info["success_chance"]` is the probability that it wins, whatever the dealer drew.
 
     ## Rewards
     At the end +1 for a win, 0 for a draw, -1 for a loss. Success is a win.
@@ -239,6 +240,9 @@ class Blackjack(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
             "success": self.judge(state).reach,
             "extra_steps": 0,
         }
+        if state.dealer_total:
+            ends = self.outcomes(state._replace(dealer_total=0), STAND)
+            info["success_chance"] = sum(e.probability for e in ends if self.judge(e.state).reach)
         return dict(info)
 
     # -- drawing ------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ _TYPES: dict[str, type] = {
     "success": bool,
     "extra_steps": int,
     "distance": int,
+    "success_chance": float,
 }
 
 Game = gymnasium.Env[Any, Any]
@@ -79,6 +80,11 @@ def _check_info(where: str, env: Game, info: Info) -> None:
         ("distance" not in info) or (info["distance"] == 0) == info["success"],
         f"{where}: found distance {info.get('distance')} and success {info['success']}, expected "
         "distance 0 exactly at the goal: mend one of them",
+    )
+    _require(
+        0 <= info.get("success_chance", 0.0) <= 1,
+        f"{where}: found success_chance {info.get('success_chance')}, expected a probability: mend "
+        "it or leave it out",
     )
     assert isinstance(env.action_space, spaces.Discrete)
     legal, most = info["legal_actions"], env.action_space.n

@@ -41,6 +41,9 @@ class StepInfo(TypedDict):
     """Steps taken so far beyond what the shortest way needed; never decreases."""
     distance: NotRequired[int]
     """Steps that the shortest way to the goal still needs, where that is known; 0 at the goal."""
+    success_chance: NotRequired[float]
+    """Probability that the last action reaches the goal; there where it ended the game whatever
+    would come of it, and where that is known."""
 
 
 class Verdict(NamedTuple):

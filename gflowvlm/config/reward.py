@@ -17,6 +17,11 @@ class LogLinearReward(Section):
     """log R of a game that does not reach its goal, before the cost of its extra steps, nats."""
     step_cost: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Taken from log R for each extra step, nats."""
+    expected: bool = False
+    """Whether an end left to chance counts by its mean, `success` and `failure` weighed by
+    `info["success_chance"]`, where the environment says it (Blackjack: of standing). On-policy the
+    mean gradient of tb, var_tb, reverse_kl and of policy gradients stays what it is, with less
+    luck in it."""
     floor: float = Field(default=-40.0, allow_inf_nan=False)
     """Least log R, nats."""
 

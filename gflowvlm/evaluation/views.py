@@ -13,6 +13,7 @@ from gflowvlm.rollouts.environments import (
     extra_steps_of,
     facts_of,
     observe,
+    success_chance_of,
     success_of,
 )
 
@@ -75,6 +76,7 @@ class Views:
                     extra_steps=extra_steps_of(info),
                     success=success,
                     distance=distance_of(info),
+                    success_chance=success_chance_of(info),
                 )
             )
         return Episode(

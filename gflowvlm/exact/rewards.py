@@ -49,7 +49,8 @@ def log_rewards(graph: StateGraph, reward: RewardConfig) -> Array:
     match reward:
         case LogLinearReward():
             won = np.where(graph.reach[graph.child] > 0, reward.success, reward.failure)
-            log_reward = np.where(ended, won, 0.0) - reward.step_cost * _extra_steps(graph)
+            won = np.where(ended, _mean_of_ends(graph, won) if reward.expected else won, 0.0)
+            log_reward = won - reward.step_cost * _extra_steps(graph)
         case ExpReturnReward():
             log_reward = reward.scale * graph.reward
         case PaperReward():
@@ -58,6 +59,15 @@ def log_rewards(graph: StateGraph, reward: RewardConfig) -> Array:
             assert_never(reward)
     _require_above(graph, log_reward, reward.floor)
     return log_reward
+
+
+def _mean_of_ends(graph: StateGraph, log_reward: Array) -> Array:
+    """[E] the mean over a move's outcomes where all of them end the game, elsewhere as it is."""
+    whole = slice(0, len(graph.first_outcome) - 1)
+    mean = graph.over_outcomes(np.add, graph.probability * log_reward, whole)
+    ends = np.logical_and.reduceat(graph.ended[graph.child], graph.first_outcome[:-1])
+    outcomes = np.diff(graph.first_outcome)
+    return np.where(np.repeat(ends, outcomes), np.repeat(mean, outcomes), log_reward)
 
 
 def _extra_steps(graph: StateGraph) -> Array:

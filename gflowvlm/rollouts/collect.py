@@ -16,6 +16,7 @@ from gflowvlm.rollouts.environments import (
     extra_steps_of,
     facts_of,
     observe,
+    success_chance_of,
     success_of,
 )
 
@@ -127,6 +128,7 @@ class Game:
                 extra_steps=extra_steps_of(self.info),
                 success=self.success,
                 distance=distance_of(self.info),
+                success_chance=success_chance_of(self.info),
             )
         )
         if reply.done:

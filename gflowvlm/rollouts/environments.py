@@ -93,6 +93,11 @@ def distance_of(info: Mapping[str, Any]) -> int | None:
     return int(info["distance"]) if "distance" in info else None
 
 
+def success_chance_of(info: Mapping[str, Any]) -> float | None:
+    """Probability that the last action, which ended the game, succeeded; None where unknown."""
+    return float(info["success_chance"]) if "success_chance" in info else None
+
+
 def success_of(info: Mapping[str, Any], reward: float, terminated: bool) -> bool:
     """The environment's own word; where it gives none, that its last step earned something."""
     if "success" in info:

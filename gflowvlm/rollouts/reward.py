@@ -11,7 +11,7 @@ from gflowvlm.config.reward import (
     PaperReward,
     RewardConfig,
 )
-from gflowvlm.episode import Ending, Episode
+from gflowvlm.episode import Decision, Ending, Episode
 from gflowvlm.errors import UserError
 
 
@@ -50,25 +50,32 @@ class RewardMap(Protocol):
 class LogLinear:
     """`success` or `failure` at the end, `-step_cost` for each extra step as it is taken; nats.
 
-    An invalid reply that ends the game is a failure.
+    An invalid reply that ends the game is a failure. With `expected`, an end left to chance counts
+    by its mean where the environment knows the probability of success.
     """
 
     success: float
     failure: float
     step_cost: float
     floor: float
+    expected: bool = False
 
     def __call__(self, episode: Episode) -> LogReward:
         """See `RewardMap`."""
         decisions = episode.decisions
         to_date = [0.0, *(-self.step_cost * d.extra_steps for d in decisions)]
         if episode.ending is not Ending.TRUNCATED:
-            to_date[-1] += self.success if episode.success else self.failure
+            to_date[-1] += self._end(decisions[-1], episode.success)
         stopped = [
             (self.success if success else self.failure) - self.step_cost * extra
             for success, extra in [(False, 0), *((d.success, d.extra_steps) for d in decisions)]
         ]
         return _floored(to_date, self.floor, episode, stopped)
+
+    def _end(self, last: Decision, success: bool) -> float:
+        share = last.success_chance if self.expected else None
+        share = float(success) if share is None else share
+        return share * self.success + (1 - share) * self.failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +163,7 @@ def build_reward(config: RewardConfig) -> RewardMap:
                 failure=config.failure,
                 step_cost=config.step_cost,
                 floor=config.floor,
+                expected=config.expected,
             )
         case ExpReturnReward():
             return ExpReturn(scale=config.scale, floor=config.floor)

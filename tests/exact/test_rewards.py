@@ -63,6 +63,7 @@ def random_game(game: Any, seed: int) -> tuple[Episode, list[tuple[Any, int]]]:
         (NumberLine(), ExpReturnReward(scale=0.5)),
         (NumberLine(), PaperReward()),
         (Blackjack(), LogLinearReward()),
+        (Blackjack(), LogLinearReward(expected=True)),
         (Blackjack(), ExpReturnReward()),
         (Blackjack(), PaperReward(form="outcome")),
     ],
@@ -79,6 +80,14 @@ def test_what_outcomes_add_is_what_the_reward_map_says(game: Any, reward: Reward
             outcomes = range(*graph.first_outcome[move : move + 2])
             total += next(log_reward[o] for o in outcomes if graph.child[o] == number[after])
         assert total == pytest.approx(build_reward(reward)(episode).total, abs=1e-9)
+
+
+def test_the_mean_of_what_an_end_may_bring_leaves_the_law_of_balance_losses_as_it_is() -> None:
+    graph = unfold_states(Blackjack())
+    sampled, mean = (log_rewards(graph, LogLinearReward(expected=e)) for e in (False, True))
+    assert np.abs(sampled - mean).max() > 1
+    law, same = (solve_states(graph, each, alpha=0).log_policy for each in (sampled, mean))
+    np.testing.assert_allclose(law, same, atol=1e-9)
 
 
 def test_a_reward_that_is_no_sum_over_steps_is_refused() -> None:

@@ -53,6 +53,18 @@ def test_a_failure_ends_at_its_value_or_at_the_floor() -> None:
     assert LINEAR(played([-1, -1], [2, 4], success=False)).to_date == (0.0, -1.0, -5.0)
 
 
+def test_an_end_left_to_chance_counts_by_its_mean_where_that_is_asked() -> None:
+    game = played([0, -1], [0, 1], success=False)
+    known = replace(
+        game, decisions=(game.decisions[0], replace(game.decisions[1], success_chance=0.25))
+    )
+    settings = LogLinearReward(success=1.0, failure=-4.0, step_cost=0.5, expected=True)
+    assert LINEAR(known).total == -4.5
+    # 0.25 * 1 - 0.75 * 4 - 0.5
+    assert build_reward(settings)(known).total == -3.25
+    assert build_reward(settings)(game).total == -4.5
+
+
 def test_an_invalid_reply_is_a_failure() -> None:
     invalid = played([0.0], [0], success=False, ending=Ending.INVALID_REPLY)
     assert LINEAR(invalid).total == -4.0

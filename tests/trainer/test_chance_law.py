@@ -1,5 +1,6 @@
 """Where outcomes are left to chance: which law each objective settles on, through the trainer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,8 +10,6 @@ import numpy as np
 import pytest
 
 from gflowvlm.batch import TrajectoryBatch
-from gflowvlm.config.schedule import Schedule
-from gflowvlm.config.training import TrainerConfig
 from gflowvlm.episode import Observation
 from gflowvlm.exact.law import ChanceLaw, solve, terminal_law, tv
 from gflowvlm.exact.tree import Tree, enumerate_tree
@@ -23,12 +22,8 @@ from gflowvlm.objectives.trajectory import (
     VarianceLoss,
 )
 from gflowvlm.policy.tabular import TabularPolicy
-from gflowvlm.rollouts.collect import Collector
 from gflowvlm.rollouts.reward import ExpReturn
-from gflowvlm.trainer.balance import BalanceTraining
 from gflowvlm.trainer.loop import Trainer
-from gflowvlm.trainer.offpolicy import OffPolicy
-from gflowvlm.trainer.optimizer import build_optimizer
 from gflowvlm_envs.contract import Outcome, sample_outcome
 
 ROUNDS = 2
@@ -94,56 +89,29 @@ def tree() -> Tree:
     )
 
 
-def train(tree: Tree, objective: Objective, run_dir: Path) -> TabularPolicy:
-    policy = TabularPolicy(tree, read_text)
-    config = TrainerConfig(
-        max_updates=120,
-        groups_per_update=20,
-        group_size=4,
-        rows_per_pass=80,
-        learning_rate=0.15,
-        schedule="linear",
-        max_grad_norm=1e6,
-        checkpoint_every=1000,
-        log_every=80,
-        samples_every=0,
-    )
-    steady = Schedule(start=1.0, end=1.0, over=0)
-    method = BalanceTraining(
-        policy=policy,
-        collector=Collector(
+@pytest.fixture
+def train(
+    tree: Tree, tmp_path: Path, build_trainer: Callable[..., Trainer]
+) -> Callable[[Objective], TabularPolicy]:
+    def run(objective: Objective) -> TabularPolicy:
+        policy = TabularPolicy(tree, read_text)
+        trainer = build_trainer(
+            policy,
+            objective,
+            tmp_path,
             make=Bets,
-            environment_id="Bets",
-            split="id",
-            run_seed=3,
-            room_needed=1,
-            batch_size=80,
-        ),
-        reward=ExpReturn(scale=SCALE, floor=-40.0),
-        objective=objective,
-        alpha=1.0,
-        beta=steady,
-        thought_weight=1.0,
-        groups_per_update=config.groups_per_update,
-        group_size=config.group_size,
-        rows_per_pass=config.rows_per_pass,
-        exploration_temperature=steady,
-        off_policy=OffPolicy(run_seed=3),
-        rescore_tolerance=1e-9,
-    )
-    optimizer = build_optimizer(
-        policy.parameter_groups(), learning_rate=0.15, head_learning_rate=0.05, weight_decay=0.0
-    )
-    trainer = Trainer(
-        policy=policy,
-        method=method,
-        optimizer=optimizer,
-        config=config,
-        run_dir=run_dir,
-        state={},
-    )
-    assert trainer.run()
-    return policy
+            reward=ExpReturn(scale=SCALE, floor=-40.0),
+            learning_rate=0.15,
+            head_learning_rate=0.05,
+            max_updates=120,
+            groups_per_update=20,
+            rows_per_pass=80,
+            samples_every=0,
+        )
+        assert trainer.run()
+        return policy
+
+    return run
 
 
 def test_the_two_attainable_laws_are_far_apart(tree: Tree) -> None:
@@ -164,20 +132,23 @@ def test_the_two_attainable_laws_are_far_apart(tree: Tree) -> None:
     ids=["tb", "var_tb", "reverse_kl", "expected_db", "expected_db sampled"],
 )
 def test_every_objective_that_bears_chance_reaches_its_law(
-    objective: Objective, chance: ChanceLaw, tree: Tree, tmp_path: Path
+    objective: Objective,
+    chance: ChanceLaw,
+    tree: Tree,
+    train: Callable[[Objective], TabularPolicy],
 ) -> None:
     exact = solve(tree, chance=chance)
-    policy = train(tree, objective, tmp_path)
+    policy = train(objective)
     assert tv(terminal_law(tree, policy.log_policy()), exact.law) < 0.08
     if objective == ExpectedDetailedBalanceLoss():  # the others' is noisy to the end
         assert policy.log_flow[0].item() == pytest.approx(exact.log_z[0], abs=0.1)
 
 
 def test_the_squared_residual_of_a_sampled_outcome_misses_the_expected_flow(
-    tree: Tree, tmp_path: Path
+    tree: Tree, train: Callable[[Objective], TabularPolicy]
 ) -> None:
     """What `expected_db` is there for: plain db takes the mean of log-flows, not of flows."""
     exact = solve(tree, chance="expected_flow")
-    policy = train(tree, DetailedBalanceLoss(), tmp_path)
+    policy = train(DetailedBalanceLoss())
     assert tv(terminal_law(tree, policy.log_policy()), exact.law) > 0.2
     assert policy.log_flow[0].item() < exact.log_z[0] - 0.5

@@ -1,6 +1,7 @@
 """Episodes that are cut before their end: who trains on them, who drops them, who is told."""
 
 import logging
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,6 @@ import numpy as np
 import pytest
 
 from gflowvlm.batch import Row, up_to_last_state
-from gflowvlm.config.schedule import Schedule
-from gflowvlm.config.training import TrainerConfig
 from gflowvlm.errors import UserError
 from gflowvlm.exact.law import solve, terminal_law, tv
 from gflowvlm.exact.tree import History, Tree, enumerate_tree
@@ -21,13 +20,10 @@ from gflowvlm.objectives.subtrajectory import SubTrajectoryBalanceLoss
 from gflowvlm.objectives.trajectory import VarianceLoss
 from gflowvlm.policy.starts import read_starts
 from gflowvlm.policy.tabular import TabularPolicy
-from gflowvlm.rollouts.collect import Collector, prefixes
+from gflowvlm.rollouts.collect import prefixes
 from gflowvlm.rollouts.environments import make_environment
 from gflowvlm.rollouts.reward import LogLinear
-from gflowvlm.trainer.balance import BalanceTraining
 from gflowvlm.trainer.loop import Trainer
-from gflowvlm.trainer.offpolicy import OffPolicy
-from gflowvlm.trainer.optimizer import build_optimizer
 
 REWARD = LogLinear(success=0.0, failure=-1.5, step_cost=0.4, floor=-40.0)
 FL_SUBTB = ForwardLooking(SubTrajectoryBalanceLoss(0.9))
@@ -80,59 +76,30 @@ def tree() -> Tree:
     )
 
 
+@pytest.fixture
 def trainer_of(
-    tree: Tree, objective: Objective, run_dir: Path, cut: type[Interrupted], *, updates: int
-) -> Trainer:
-    policy = TabularPolicy(tree, read_starts(make()))
-    steady = Schedule(start=1.0, end=1.0, over=0)
-    config = TrainerConfig(
-        max_updates=updates,
-        groups_per_update=12,
-        group_size=4,
-        rows_per_pass=64,
-        learning_rate=0.1,
-        schedule="linear",
-        max_grad_norm=1e6,
-        checkpoint_every=1000,
-        log_every=10,
-        samples_every=0,
-    )
-    method = BalanceTraining(
-        policy=policy,
-        collector=Collector(
+    tree: Tree, tmp_path: Path, build_trainer: Callable[..., Trainer]
+) -> Callable[..., Trainer]:
+    def build(objective: Objective, cut: type[Interrupted], *, updates: int) -> Trainer:
+        return build_trainer(
+            TabularPolicy(tree, read_starts(make())),
+            objective,
+            tmp_path,
             make=lambda: cut(make()),
-            environment_id="NumberLine",
-            split="id",
-            run_seed=3,
-            room_needed=1,
-        ),
-        reward=REWARD,
-        objective=objective,
-        alpha=1.0,
-        beta=steady,
-        thought_weight=1.0,
-        groups_per_update=config.groups_per_update,
-        group_size=config.group_size,
-        rows_per_pass=config.rows_per_pass,
-        exploration_temperature=steady,
-        off_policy=OffPolicy(run_seed=3),
-        rescore_tolerance=1e-9,
-    )
-    optimizer = build_optimizer(
-        policy.parameter_groups(), learning_rate=0.1, head_learning_rate=0.1, weight_decay=0.0
-    )
-    return Trainer(
-        policy=policy,
-        method=method,
-        optimizer=optimizer,
-        config=config,
-        run_dir=run_dir,
-        state={},
-    )
+            reward=REWARD,
+            learning_rate=0.1,
+            max_updates=updates,
+            groups_per_update=12,
+            samples_every=0,
+        )
+
+    return build
 
 
-def test_prefixes_of_games_cut_at_random_lead_to_the_exact_law(tree: Tree, tmp_path: Path) -> None:
-    trainer = trainer_of(tree, FL_SUBTB, tmp_path, Interrupted, updates=70)
+def test_prefixes_of_games_cut_at_random_lead_to_the_exact_law(
+    tree: Tree, trainer_of: Callable[..., Trainer]
+) -> None:
+    trainer = trainer_of(FL_SUBTB, Interrupted, updates=70)
     metrics, _ = trainer.update(0)
     assert metrics["cut"] > 10
     for update in range(1, 70):
@@ -144,8 +111,8 @@ def test_prefixes_of_games_cut_at_random_lead_to_the_exact_law(tree: Tree, tmp_p
     np.testing.assert_allclose(log_z, exact.log_z, atol=0.2)
 
 
-def test_a_prefix_ends_where_its_last_flow_is_read(tree: Tree, tmp_path: Path) -> None:
-    trainer = trainer_of(tree, FL_SUBTB, tmp_path, Interrupted, updates=1)
+def test_a_prefix_ends_where_its_last_flow_is_read(trainer_of: Callable[..., Trainer]) -> None:
+    trainer = trainer_of(FL_SUBTB, Interrupted, updates=1)
     method: Any = trainer.method
     policy: Any = trainer.policy
     played = method.collector.collect(policy, method._plans(0))
@@ -179,9 +146,9 @@ def test_a_row_is_shortened_in_every_field() -> None:
 
 
 def test_a_run_in_which_nothing_ends_goes_on_and_says_so(
-    tree: Tree, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    trainer_of: Callable[..., Trainer], caplog: pytest.LogCaptureFixture
 ) -> None:
-    trainer = trainer_of(tree, FL_SUBTB, tmp_path, NeverEnding, updates=11)
+    trainer = trainer_of(FL_SUBTB, NeverEnding, updates=11)
     with caplog.at_level(logging.WARNING):
         found = [trainer.update(update)[0] for update in range(11)]
     assert [each["updates_without_end"] for each in found] == list(range(1, 12))
@@ -193,11 +160,11 @@ def test_a_run_in_which_nothing_ends_goes_on_and_says_so(
 
 
 def test_other_objectives_count_what_was_cut_and_stop_where_nothing_is_left(
-    tree: Tree, tmp_path: Path
+    trainer_of: Callable[..., Trainer],
 ) -> None:
-    trainer = trainer_of(tree, VarianceLoss(), tmp_path, Interrupted, updates=1)
+    trainer = trainer_of(VarianceLoss(), Interrupted, updates=1)
     metrics, _ = trainer.update(0)
     assert metrics["cut"] > 10
     assert "updates_without_end" not in metrics
     with pytest.raises(UserError, match=r"none of 48 episodes ended.*terminated=True"):
-        trainer_of(tree, VarianceLoss(), tmp_path, NeverEnding, updates=1).update(0)
+        trainer_of(VarianceLoss(), NeverEnding, updates=1).update(0)
