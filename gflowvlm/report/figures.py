@@ -155,8 +155,8 @@ def _dots(axis: Any, x: NDArray[np.float64], y: NDArray[np.float64], colour: str
     vertices = np.repeat(np.stack([x, y], 1), 2, axis=0)
     path = Path(vertices, np.tile([Path.MOVETO, Path.LINETO], len(x)).tolist())
     path.should_simplify = False
-    alpha = 0.9 if len(x) < 60 else 0.45
-    patch = PathPatch(path, edgecolor=colour, linewidth=3.2, capstyle="round", alpha=alpha)
+    alpha, width = (0.9, 5.0) if len(x) < 60 else (0.45, 3.2)
+    patch = PathPatch(path, edgecolor=colour, linewidth=width, capstyle="round", alpha=alpha)
     axis.add_patch(patch)
     axis.update_datalim(vertices)
     axis.autoscale_view()
