@@ -10,7 +10,7 @@ from gflowvlm.batch import Row, StepScores, concatenate
 from gflowvlm.episode import Ending
 from gflowvlm.objectives.balance import balance, terminal_balance
 from gflowvlm.policy.vlm import VLMPolicy
-from gflowvlm.report.playback import Playback
+from gflowvlm.report.playback import Move, Playback
 from gflowvlm.report.recording import Pictures, RecordedEpisode, RecordedStep
 from gflowvlm.rollouts.arrange import arrange, weighted_log_prob
 from gflowvlm.rollouts.collect import Played
@@ -60,35 +60,7 @@ def recorded(
 ) -> RecordedEpisode:
     """A played game with all that the page shows of it."""
     episode, sheet = game.episode, sheet_of(policy, game, books)
-    steps = []
-    for number, move in enumerate(playback.moves):
-        decision = move.decision
-        reply, observation = decision.reply, decision.observation
-        wrong = {
-            name: decision.facts[name]
-            for name, value in reply.fields.items()
-            if name in decision.facts and value.strip() != decision.facts[name]
-        }
-        steps.append(
-            RecordedStep(
-                image=pictures.name_of(observation.image),
-                text=observation.text,
-                stated=dict(reply.fields),
-                wrong=wrong,
-                thought=move.thought,
-                reply=reply.text,
-                action=None if reply.action is None else observation.legal_actions[reply.action],
-                problem=None if reply.problem is None else str(reply.problem),
-                choices=tuple((choice.word, choice.probability) for choice in move.choices),
-                legal_share=move.legal_share,
-                reward=decision.reward,
-                log_pf=sheet.log_pf[number],
-                log_ref=sheet.log_ref[number],
-                log_flow=sheet.log_flow[number],
-                level=sheet.level[number],
-                residual=sheet.residual(number, number + 1),
-            )
-        )
+    steps = [_step(n, move, sheet, pictures) for n, move in enumerate(playback.moves)]
     cut = episode.ending is Ending.TRUNCATED
     return RecordedEpisode(
         method=method,
@@ -104,6 +76,35 @@ def recorded(
         end_level=sheet.level[-1],
         residual=sheet.residual(0, -1),
         steps=tuple(steps),
+    )
+
+
+def _step(number: int, move: Move, sheet: Sheet, pictures: Pictures) -> RecordedStep:
+    """One decision as the page shows it."""
+    decision = move.decision
+    reply, observation = decision.reply, decision.observation
+    wrong = {
+        name: decision.facts[name]
+        for name, value in reply.fields.items()
+        if name in decision.facts and value.strip() != decision.facts[name]
+    }
+    return RecordedStep(
+        image=pictures.name_of(observation.image),
+        text=observation.text,
+        stated=dict(reply.fields),
+        wrong=wrong,
+        thought=move.thought,
+        reply=reply.text,
+        action=None if reply.action is None else observation.legal_actions[reply.action],
+        problem=None if reply.problem is None else str(reply.problem),
+        choices=tuple((choice.word, choice.probability) for choice in move.choices),
+        legal_share=move.legal_share,
+        reward=decision.reward,
+        log_pf=sheet.log_pf[number],
+        log_ref=sheet.log_ref[number],
+        log_flow=sheet.log_flow[number],
+        level=sheet.level[number],
+        residual=sheet.residual(number, number + 1),
     )
 
 
