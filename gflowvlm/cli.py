@@ -11,6 +11,7 @@ from gflowvlm import __version__
 from gflowvlm.arguments import add_evaluate, gif, natural, positive
 from gflowvlm.config.load import dump_json, load, load_comparison
 from gflowvlm.errors import UserError
+from gflowvlm.verbs import report
 
 _INTERRUPTED = 130  # what shells give for a process ended by SIGINT
 _USER_ERROR = 2
@@ -209,6 +210,7 @@ def _parser() -> _Parser:
     _add_compare(_verb(verbs, "compare", compare))
     _add_play(_verb(verbs, "play", play))
     _add_export(_verb(verbs, "export", export))
+    report.add_options(_verb(verbs, "report", report.report))
     _add_recipe(_verb(verbs, "config", show_config))
     pocket = verbs.add_parser("pocket", help="the model inside the package")
     pocket_verbs = pocket.add_subparsers(metavar="VERB", required=True, dest="pocket_verb")

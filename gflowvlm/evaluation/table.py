@@ -31,7 +31,7 @@ def print_table(measured: Measured) -> None:
         table.add_column("chance", justify="right")
         table.add_column("sampler", justify="right")
         table.add_column("exact optimum", justify="right")
-        for label, cells, *exact in _lines(splits):
+        for label, cells, *exact in lines(splits):
             table.add_row(label, *cells, *exact)
         console.print(table)
 
@@ -54,7 +54,7 @@ def read_json(path: Path) -> dict[str, list[Measurement]]:
     return {name: [Measurement.from_dict(m) for m in splits] for name, splits in plain.items()}
 
 
-def _lines(splits: Sequence[Measurement]) -> list[tuple[str, list[str], str, str, str]]:
+def lines(splits: Sequence[Measurement]) -> list[tuple[str, list[str], str, str, str]]:
     """(label, one cell per policy, chance, exact sampler, optimum)."""
     first = splits[0]
     samples = first.samples_per_start

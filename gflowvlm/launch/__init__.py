@@ -6,9 +6,11 @@ from gflowvlm.launch.exact import analyse_run, evaluate_exactly
 from gflowvlm.launch.export import export
 from gflowvlm.launch.lengths import compute_by_length, evaluate_by_length
 from gflowvlm.launch.play import play
+from gflowvlm.launch.report import ReportOptions, report, watch
 from gflowvlm.launch.train import train
 
 __all__ = [
+    "ReportOptions",
     "analyse_run",
     "compare",
     "compute_by_length",
@@ -17,5 +19,7 @@ __all__ = [
     "evaluate_exactly",
     "export",
     "play",
+    "report",
     "train",
+    "watch",
 ]
