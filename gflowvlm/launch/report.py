@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gflowvlm.config.preference import PreferenceConfig
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.errors import UserError
@@ -176,6 +177,6 @@ def bookkeeping(config: RunConfig) -> Bookkeeping:
         thought_weight=config.policy.thought_weight,
         flows_at=flows_at,
         forward_looking=forward_looking,
-        balances=not isinstance(config.objective, SupervisedFineTuning),
+        balances=not isinstance(config.objective, SupervisedFineTuning | PreferenceConfig),
         rows_per_pass=config.trainer.rows_per_pass,
     )

@@ -116,7 +116,6 @@ class TabularPolicy:
 
     def save(self, folder: Path) -> None:
         """Write all tables."""
-        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tables = {"logits": self.logits, "log_flow": self.log_flow, "value": self.value}
         save_file({name: table.detach() for name, table in tables.items()}, folder / TABLE_FILE)
@@ -237,8 +236,7 @@ class TabularSession:
     def give(self, slot: int, observation: Observation, reply: str) -> None:
         """Let a slot take a given reply instead of one that is sampled: a word, or JSON."""
         words = observation.legal_actions
-        named = reply in words
-        action = words.index(reply) if named else parse_reply(reply, words).action
+        action = words.index(reply) if reply in words else parse_reply(reply, words).action
         assert action is not None, f"a given reply must name a legal action: {reply!r}"
         self._slots[slot].nodes.append(self._place(self._slots[slot], observation))
         self._slots[slot].actions.append(action)

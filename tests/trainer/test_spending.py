@@ -24,9 +24,9 @@ class Walk:
         self.number = torch.nn.Parameter(torch.ones(()))
         self.prepared: list[int] = []
 
-    def prepare(self, update: int) -> Work:
+    def prepare(self, update: int) -> list[Work]:
         self.prepared.append(update)
-        return Work(
+        work = Work(
             episodes=[[]],
             loss=lambda scores, part: ObjectiveOutput(loss=self.number.square()),
             couples_rows=False,
@@ -35,6 +35,7 @@ class Walk:
             episodes_played=2,
             environment_steps=5 + update,
         )
+        return [work]
 
     def score(self, rows: Any) -> StepScores:
         one = self.number[None]
