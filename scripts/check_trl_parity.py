@@ -7,7 +7,6 @@ which also go into this toolkit's losses. Loss and gradient must agree to 1e-6.
 """
 
 import sys
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -42,9 +41,9 @@ def trl_loss(trainer: type, log_prob: Tensor, inputs: dict[str, Any], **settings
     owner.accelerator.num_processes = 1
     owner.accelerator.gather_for_metrics = owner.accelerator.gather = lambda value: value
     zeros = torch.zeros_like(log_prob)
-    said = SimpleNamespace(
-        log_probs=log_prob, label_mask=inputs["mask"], entropy=zeros, is_top1=zeros, aux_loss=None
-    )
+    said = MagicMock(log_probs=log_prob, label_mask=inputs["mask"])
+    said.entropy = said.mean_logits = said.sum_logits = zeros  # these and the next are only logged
+    said.is_top1 = zeros.bool()
     given = {name: value for name, value in inputs.items() if name != "mask"}
     method = trainer._compute_loss if hasattr(trainer, "_compute_loss") else trainer.compute_loss
     return method(owner, lambda **_: said, given, False)

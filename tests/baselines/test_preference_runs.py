@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from gflowvlm.cli import main
+from gflowvlm.trainer.checkpoint import complete
 from gflowvlm.trainer.tracking import read_metrics
 
 RECIPE = str(Path(__file__).parents[2] / "configs/number_line/subtb.yaml")
@@ -33,16 +34,13 @@ def train(output: Path, *more: str) -> int:
     ],
 )
 def test_a_resumed_run_ends_like_an_uninterrupted_one(objective: str, tmp_path: Path) -> None:
-    method = f"objective={objective}"
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert train(whole, method, "trainer.max_updates=4") == 0
-    assert train(parts, method, "trainer.max_updates=4", "trainer.checkpoint_every=3") == 0
-    newest = max((parts / "run" / "checkpoints").iterdir())
-    for file in newest.iterdir():
-        if file.is_file():
-            file.unlink()  # without state.json it is no checkpoint
-    assert train(parts, method, "trainer.max_updates=4", "--resume") == 0
-    lines = [read_metrics(folder / "run") for folder in (whole, parts)]
-    assert [line["step"] for line in lines[1]] == [1, 2, 3, 4]
-    assert lines[0][-1]["loss"] == pytest.approx(lines[1][-1]["loss"], rel=1e-4)
-    assert lines[0][-1]["gradient_norm"] == pytest.approx(lines[1][-1]["gradient_norm"], rel=1e-3)
+    arguments = [f"objective={objective}", "trainer.max_updates=4", "trainer.checkpoint_every=3"]
+    assert train(tmp_path, *arguments) == 0
+    whole = read_metrics(tmp_path / "run")
+    (complete(tmp_path / "run")[-1] / "state.json").unlink()  # as if update 4 had been cut short
+    assert train(tmp_path, *arguments, "--resume") == 0
+    again = read_metrics(tmp_path / "run")
+    assert [line["step"] for line in again] == [1, 2, 3, 4]
+    assert again[-1]["loss"] == pytest.approx(whole[-1]["loss"], rel=1e-4)
+    assert again[-1]["gradient_norm"] == pytest.approx(whole[-1]["gradient_norm"], rel=1e-3)
+    assert again[-1]["seconds_step"] != whole[-1]["seconds_step"]  # it was run anew
