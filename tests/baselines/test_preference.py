@@ -199,7 +199,6 @@ def test_candidates_are_weighed_by_the_reference_over_what_sampled_them(policy: 
     )
     pairs = source([step(1), step(2)], [5, 6])
     again = source([step(2)], [6])  # a draw is decided by the pair's number, not by its batch
-    for pair in (*pairs, *again):
-        assert not isinstance(pair, NoPair)
-        assert pair[0].num_decisions == pair[1].num_decisions == 1
-    assert pairs[1][1].input_ids == again[0][1].input_ids
+    made = [pair for pair in (*pairs, *again) if not isinstance(pair, NoPair)]
+    assert [each.num_decisions for pair in made for each in pair] == [1] * 6
+    assert made[1][1].input_ids == made[2][1].input_ids
