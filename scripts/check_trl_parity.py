@@ -7,6 +7,7 @@ which also go into this toolkit's losses. Loss and gradient must agree to 1e-6.
 """
 
 import sys
+from importlib import import_module
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -34,8 +35,9 @@ def scores_of(log_prob: Tensor, mask: Tensor) -> StepScores:
     )
 
 
-def trl_loss(trainer: type, log_prob: Tensor, inputs: dict[str, Any], **settings: Any) -> Tensor:
+def trl_loss(name: str, log_prob: Tensor, inputs: dict[str, Any], **settings: Any) -> Tensor:
     """What a TRL trainer's loss is where the model says these log-probs."""
+    trainer = getattr(import_module("trl"), name)
     owner = MagicMock(**settings)
     owner.accelerator.device = torch.device("cpu")
     owner.accelerator.num_processes = 1
@@ -64,8 +66,6 @@ def gap(ours: Tensor, theirs: Tensor, leaf: Tensor) -> float:
 
 def dpo_gap(generator: torch.Generator, beta: float) -> float:
     """TRL's sigmoid loss; its rows are all preferred replies, then all rejected ones."""
-    from trl import DPOTrainer
-
     mask = masks(generator, 2 * PAIRS)
     leaf = -torch.rand(2 * PAIRS, LONGEST, generator=generator, dtype=torch.float64) * 3
     leaf.requires_grad_()
@@ -73,7 +73,7 @@ def dpo_gap(generator: torch.Generator, beta: float) -> float:
     log_prob = torch.where(mask, leaf, 0.0)
     whole_mask = torch.nn.functional.pad(mask, (1, 0))  # TRL shifts by one
     theirs = trl_loss(
-        DPOTrainer,
+        "DPOTrainer",
         log_prob,
         {
             "mask": mask,
@@ -101,21 +101,19 @@ def dpo_gap(generator: torch.Generator, beta: float) -> float:
 
 def sft_gap(generator: torch.Generator) -> float:
     """TRL's mean over tokens."""
-    from trl import SFTTrainer
-
     mask = masks(generator, PAIRS)
     leaf = -torch.rand(PAIRS, LONGEST, generator=generator, dtype=torch.float64) * 3
     leaf.requires_grad_()
     inputs = {"mask": mask, "labels": mask.long(), "attention_mask": torch.ones_like(mask)}
     settings = {"aux_loss_enabled": False, "compute_loss_func": None, "label_smoother": None}
-    theirs = trl_loss(SFTTrainer, torch.where(mask, leaf, 0.0), inputs, **settings)
+    theirs = trl_loss("SFTTrainer", torch.where(mask, leaf, 0.0), inputs, **settings)
     ours = token_loss(scores_of(leaf, mask), slice(0, PAIRS)).loss
     return gap(ours, theirs, leaf)
 
 
 def main() -> int:
     """Print the gaps; 1 if one is too wide."""
-    import trl
+    trl: Any = import_module("trl")
 
     generator = torch.Generator().manual_seed(0)
     gaps = {"sft": sft_gap(generator)}
