@@ -1,4 +1,4 @@
-"""Values of command-line options, checked where they are read."""
+"""Options of the command line and their values, checked where they are read."""
 
 import argparse
 from pathlib import Path
@@ -35,3 +35,39 @@ def gif(text: str) -> Path:
     if path.suffix.lower() != ".gif" or path.is_dir():
         raise argparse.ArgumentTypeError(f"found {text}, expected a file name that ends in .gif")
     return path
+
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """What `gflowvlm evaluate` takes."""
+    parser.add_argument("target", type=Path, metavar="TARGET", help="a run's folder or a recipe")
+    parser.add_argument(
+        "--split", action="append", metavar="NAME", help="split to measure; may be repeated"
+    )
+    parser.add_argument("--episodes", type=positive, metavar="N", help="games per split")
+    parser.add_argument(
+        "--samples-per-start", type=positive, metavar="K", help="games from each start"
+    )
+    parser.add_argument("--seed", type=natural, default=0, help="seed of the games (0)")
+    parser.add_argument(
+        "--batch-size", type=positive, default=32, metavar="N", help="games side by side (32)"
+    )
+    parser.add_argument(
+        "--start", action="store_true", help="measure the policy that training started from"
+    )
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="compute instead of sample: the distance to the exact law, and all that it tells",
+    )
+    parser.add_argument(
+        "--by-length",
+        action="store_true",
+        help="success by the steps to go at the start, with the lengths that training has seen",
+    )
+    parser.add_argument(
+        "--min-mass",
+        type=probability,
+        metavar="P",
+        help="with --exact, for games too large to unfold: success alone, between two limits, "
+        "through all histories at least this likely",
+    )

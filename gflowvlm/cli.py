@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from gflowvlm import __version__
-from gflowvlm.arguments import gif, natural, positive, probability
-from gflowvlm.config.load import dump_json, load
+from gflowvlm.arguments import add_evaluate, gif, natural, positive
+from gflowvlm.config.load import dump_json, load, load_comparison
 from gflowvlm.errors import UserError
-from gflowvlm.households import add_alfworld
+from gflowvlm.verbs import alfworld, report
 
 _INTERRUPTED = 130  # what shells give for a process ended by SIGINT
 _USER_ERROR = 2
@@ -25,11 +25,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and give the exit code: 0, 2 for a user's error, 130 when interrupted."""
+    """Run one verb and give the exit code.
+
+    0, 1 where some runs of a comparison failed, 2 for a user's error, 130 when interrupted.
+    """
     options = _parse(arguments)
     debug = os.environ.get("GFLOWVLM_DEBUG") == "1"
     try:
-        options.verb(options)
+        return options.verb(options) or 0
     except KeyboardInterrupt:
         print("gflowvlm: interrupted", file=sys.stderr)
         return _INTERRUPTED
@@ -45,7 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         return _USER_ERROR
-    return 0
 
 
 def train(options: argparse.Namespace) -> None:
@@ -104,6 +106,16 @@ def _require_one_kind(options: argparse.Namespace) -> None:
         raise UserError(f"found {options.target} with {special}, expected a run's folder: train it")
     if options.min_mass is not None and (options.by_length or not options.exact):
         raise UserError("found --min-mass, expected it with --exact alone: change the options")
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Train methods x seeds from one start on one budget, and say what is beyond noise."""
+    comparison, recipes = load_comparison(options.config, options.overrides)
+    from gflowvlm import launch
+
+    summary, failed = launch.compare(comparison, recipes, resume=options.resume)
+    print(f"summary: {summary}")
+    return 1 if failed else 0
 
 
 def play(options: argparse.Namespace) -> None:
@@ -194,22 +206,24 @@ def _parser() -> _Parser:
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(metavar="VERB", required=True, dest="verb_name")
     _add_train(_verb(verbs, "train", train))
-    _add_evaluate(_verb(verbs, "evaluate", evaluate))
+    add_evaluate(_verb(verbs, "evaluate", evaluate))
+    _add_compare(_verb(verbs, "compare", compare))
     _add_play(_verb(verbs, "play", play))
     _add_export(_verb(verbs, "export", export))
+    report.add_options(_verb(verbs, "report", report.report))
     _add_recipe(_verb(verbs, "config", show_config))
     pocket = verbs.add_parser("pocket", help="the model inside the package")
     pocket_verbs = pocket.add_subparsers(metavar="VERB", required=True, dest="pocket_verb")
     _add_pocket_build(_verb(pocket_verbs, "build", build_pocket))
     _verb(pocket_verbs, "card", show_card)
-    add_alfworld(verbs)
+    alfworld.add_options(verbs)
     return parser
 
 
 def _verb(
     verbs: "argparse._SubParsersAction[_Parser]",
     name: str,
-    action: Callable[[argparse.Namespace], None],
+    action: Callable[[argparse.Namespace], int | None],
 ) -> argparse.ArgumentParser:
     help_text = (action.__doc__ or "").rstrip(".")
     parser = verbs.add_parser(name, help=help_text, description=help_text)
@@ -233,38 +247,15 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", type=Path, metavar="TARGET", help="a run's folder or a recipe")
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a comparison in YAML")
     parser.add_argument(
-        "--split", action="append", metavar="NAME", help="split to measure; may be repeated"
-    )
-    parser.add_argument("--episodes", type=positive, metavar="N", help="games per split")
-    parser.add_argument(
-        "--samples-per-start", type=positive, metavar="K", help="games from each start"
-    )
-    parser.add_argument("--seed", type=natural, default=0, help="seed of the games (0)")
-    parser.add_argument(
-        "--batch-size", type=positive, default=32, metavar="N", help="games side by side (32)"
+        "overrides", nargs="*", metavar="a.b=value", help="settings that differ from the file"
     )
     parser.add_argument(
-        "--start", action="store_true", help="measure the policy that training started from"
-    )
-    parser.add_argument(
-        "--exact",
+        "--resume",
         action="store_true",
-        help="compute instead of sample: the distance to the exact law, and all that it tells",
-    )
-    parser.add_argument(
-        "--by-length",
-        action="store_true",
-        help="success by the steps to go at the start, with the lengths that training has seen",
-    )
-    parser.add_argument(
-        "--min-mass",
-        type=probability,
-        metavar="P",
-        help="with --exact, for games too large to unfold: success alone, between two limits, "
-        "through all histories at least this likely",
+        help="keep the runs that are done, go on with the others",
     )
 
 

@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import shutil
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -90,11 +91,44 @@ def random_tree() -> Callable[..., Any]:
     return unfold
 
 
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+WITHOUT_BROWSER = pytest.StashKey[int]()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The machine's Chromium; a test that asks for it fails where there is none."""
+    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    assert found, (
+        f"found none of {', '.join(CHROMIUMS)}: install one, as `apt-get install chromium`"
+    )
+    return found
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked `slow` runs only where `-m` names it: `pytest -m slow`."""
-    if "slow" in str(config.getoption("markexpr")):
-        return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
+    """What is marked `slow` runs only where `-m` names it: `pytest -m slow`.
+
+    What is marked `browser` is left out, and said to be, on a machine without one; never in
+    continuous integration, where it fails instead.
+    """
+    if "slow" not in str(config.getoption("markexpr")):
+        _deselect(config, items, "slow")
+    if not any(map(shutil.which, CHROMIUMS)) and not os.environ.get("CI"):
+        config.stash[WITHOUT_BROWSER] = _deselect(config, items, "browser")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Tests that did not run are named where everybody looks."""
+    if count := config.stash.get(WITHOUT_BROWSER, 0):
+        terminalreporter.section("NOT TESTED", red=True, bold=True)
+        terminalreporter.line(
+            f"{count} browser tests did not run: found no Chromium; apt-get install chromium"
+        )
+
+
+def _deselect(config: pytest.Config, items: list[pytest.Item], marker: str) -> int:
+    marked = [item for item in items if item.get_closest_marker(marker)]
+    if marked:
+        config.hook.pytest_deselected(items=marked)
+        items[:] = [item for item in items if item not in marked]
+    return len(marked)

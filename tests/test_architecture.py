@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = (
     "__init__", "errors", "episode", "config", "batch", "processes", "prompting", "objectives",
     "exact", "policy", "rollouts", "baselines", "evaluation", "trainer", "pocket", "report",
-    "launch", "arguments", "households", "cli", "__main__",
+    "launch", "arguments", "verbs", "cli", "__main__",
 )  # fmt: skip
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 50

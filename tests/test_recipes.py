@@ -5,17 +5,20 @@ import pytest
 from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
-from gflowvlm.config.load import load
+from gflowvlm.config.load import load, load_comparison
+from gflowvlm.launch.contest import plan
 
 ROOT = Path(__file__).parents[1]
 LAUNCHES = {"one_gpu": 1, "two_gpus": 2, "eight_gpus": 8, "several_nodes": 16}
 ACCELERATE = ROOT / "configs" / "accelerate"
+COMPARE = ROOT / "configs" / "compare"
 RECIPES = sorted(
     path
     for folder in ("configs", "examples")
     for path in (ROOT / folder).rglob("*.yaml")
-    if ACCELERATE not in path.parents
+    if not {ACCELERATE, COMPARE} & set(path.parents)
 )
+COMPARISONS = sorted(COMPARE.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -23,6 +26,16 @@ def test_recipe_loads_and_states_what_it_costs(recipe: Path) -> None:
     assert load(recipe).name is not None
     head = [line for line in recipe.read_text().splitlines() if line.startswith("#")]
     assert head, "a recipe's head comment states hardware, duration and expected score"
+
+
+@pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.stem)
+def test_comparison_loads_and_compares_like_with_like(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    comparison, recipes = load_comparison(path)
+    assert len(plan(comparison, recipes)) == len(comparison.methods) * len(comparison.seeds)
+    assert path.read_text().startswith("#"), "hardware, duration and expected score"
 
 
 @pytest.mark.parametrize("name", LAUNCHES)

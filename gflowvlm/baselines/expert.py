@@ -109,6 +109,24 @@ def expert_games(
     environment.close()
 
 
+def expert_episodes(
+    environment: gymnasium.Env[Any, Any],
+    plans: Sequence[Plan],
+    *,
+    environment_id: str,
+    split: str,
+    mistakes: float,
+    thought: bool = True,
+) -> list[Episode]:
+    """The expert's game of each plan.
+
+    Raises:
+        UserError: the environment has no expert.
+    """
+    games = (_play(environment, plan, mistakes, lambda _: None, thought=thought) for plan in plans)
+    return [game.finished(split, environment_id) for game in games]
+
+
 def require_expert(environment: gymnasium.Env[Any, Any]) -> Expert:
     """The environment as its own expert.
 

@@ -48,13 +48,21 @@ class SupervisedTraining:
         """See `save`."""
 
     def _indices(self, update: int) -> list[int]:
-        first, size = update * self.episodes_per_update, len(self.episodes)
-        found = []
-        for position in range(first, first + self.episodes_per_update):
-            epoch, place = divmod(position, size)
-            order = np.random.default_rng([self.seed, 7, epoch]).permutation(size)
-            found.append(int(order[place]))
-        return found
+        count = self.episodes_per_update
+        return in_epochs((self.seed, 7), update * count, count, of=len(self.episodes))
+
+
+def in_epochs(seed: Sequence[int], first: int, count: int, *, of: int) -> list[int]:
+    """Positions `first` to `first + count` of an endless walk through `of` things, in epochs.
+
+    Each comes once an epoch, in an order decided by seed and epoch.
+    """
+    found = []
+    for position in range(first, first + count):
+        epoch, place = divmod(position, of)
+        order = np.random.default_rng([*seed, epoch]).permutation(of)
+        found.append(int(order[place]))
+    return found
 
 
 def token_loss(scores: StepScores, part: slice) -> ObjectiveOutput:

@@ -3,48 +3,101 @@
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from gflowvlm.config.comparison import CompareConfig
 from gflowvlm.config.document import Document, read_document, read_value
 from gflowvlm.config.error import ConfigError
 from gflowvlm.config.problems import describe
 from gflowvlm.config.schema import RunConfig
+from gflowvlm.config.section import Section
 from gflowvlm.config.settings import settings_of
+
+T = TypeVar("T", bound=Section)
 
 _PATH = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*")
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load(
+    path: Path, overrides: Sequence[str] = (), changes: Mapping[str, tuple[Any, str]] | None = None
+) -> RunConfig:
     """Read a recipe (or a run's config.json), apply `a.b=value` overrides in order, check all.
 
     A run without a name is called after its recipe: `number_line/subtb.yaml` gives
     `number_line-subtb`.
+
+    Args:
+        path: the recipe.
+        overrides: as on the command line.
+        changes: dotted path -> (value, where it was written), applied last.
     """
+    document = _document(path, overrides)
+    for name, (value, place) in (changes or {}).items():
+        _change(document, name, value, place)
+    return check(document)
+
+
+def load_comparison(
+    path: Path, overrides: Sequence[str] = ()
+) -> tuple[CompareConfig, dict[str, RunConfig]]:
+    """Read a comparison by the rules of `load`.
+
+    Returns:
+        The comparison, and each method's recipe with its overrides. A mistake in an override is
+        told with the line it was written in.
+    """
+    document = _document(path, overrides)
+    comparison = check(document, CompareConfig)
+    recipes = {}
+    for label, method in comparison.methods.items():
+        changes = {
+            name: (value, document.place(where))
+            for name, (value, where) in comparison.changed(label).items()
+        }
+        for name, (_, place) in changes.items():
+            if not _PATH.fullmatch(name):
+                raise ConfigError(
+                    f"{place}: found {name}, expected a path such as trainer.group_size"
+                )
+        recipe = comparison.base if method.recipe is None else method.recipe
+        recipes[label] = load(_beside(recipe, path), changes=changes)
+    return comparison, recipes
+
+
+def check(document: Document, kind: type[T] = RunConfig) -> T:
+    """Validate a document; every problem gets its own line in the ConfigError."""
+    try:
+        # Strict JSON: 1e-5 for a float and a list for a tuple pass, "3" or true for 3 do not.
+        return kind.model_validate_json(json.dumps(document.values), strict=True)
+    except ValidationError as error:
+        message = describe(error, document, settings_of(kind))
+        raise ConfigError(message) from error
+
+
+def dump_json(config: Section) -> str:
+    """All settings, defaults included, as JSON that `load` reads back to an equal config."""
+    return config.model_dump_json(indent=2)
+
+
+def _document(path: Path, overrides: Sequence[str]) -> Document:
     document = read_document(_read(path), str(path))
     for override in overrides:
         _apply(document, override)
     if document.values.get("name") is None:
         folder = path.resolve().parent.name
         document.values["name"] = re.sub(r"[^\w.-]+", "-", f"{folder}-{path.stem}").strip("-.")
-    return check(document)
+    return document
 
 
-def check(document: Document) -> RunConfig:
-    """Validate a document; every problem gets its own line in the ConfigError."""
-    try:
-        # Strict JSON: 1e-5 for a float and a list for a tuple pass, "3" or true for 3 do not.
-        return RunConfig.model_validate_json(json.dumps(document.values), strict=True)
-    except ValidationError as error:
-        message = describe(error, document, settings_of(RunConfig))
-        raise ConfigError(message) from error
-
-
-def dump_json(config: RunConfig) -> str:
-    """All settings, defaults included, as JSON that `load` reads back to an equal config."""
-    return config.model_dump_json(indent=2)
+def _beside(recipe: Path, path: Path) -> Path:
+    """A recipe named in another file: as seen from here, else from that file's folder."""
+    return (
+        path.parent / recipe if not recipe.exists() and (path.parent / recipe).exists() else recipe
+    )
 
 
 def _read(path: Path) -> str:
@@ -78,6 +131,11 @@ def _apply(document: Document, override: str) -> None:
             f"{place}: found no setting and value, expected a.b=value, "
             "for example trainer.max_updates=100"
         )
+    _change(document, path, read_value(text, place), place)
+
+
+def _change(document: Document, path: str, value: Any, place: str) -> None:
+    """Put a value at a dotted path; what stood there goes as a whole."""
     *sections, key = path.split(".")
     values, so_far = document.values, ""
     for section in sections:
@@ -89,7 +147,7 @@ def _apply(document: Document, override: str) -> None:
                 f"{place}: {so_far} is {json.dumps(values)}, which has no settings inside; "
                 f"override {so_far} itself"
             )
-    values[key] = read_value(text, place)
+    values[key] = value
     for replaced in [known for known in document.origin if known.startswith(f"{path}.")]:
         del document.origin[replaced]
     document.origin[path] = place

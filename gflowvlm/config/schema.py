@@ -20,6 +20,7 @@ from gflowvlm.config.objective import (
 )
 from gflowvlm.config.offpolicy import ExpertConfig, ExplorationConfig, ReplayConfig
 from gflowvlm.config.policy import PolicyConfig
+from gflowvlm.config.preference import DirectPreference, PreferenceConfig
 from gflowvlm.config.reinforcement import (
     GroupRelativePolicyOptimisation,
     ReinforceLeaveOneOut,
@@ -49,9 +50,10 @@ class RunConfig(Section):
     reward: RewardConfig
     """How an episode's outcome becomes log R."""
     objective: Annotated[
-        ObjectiveConfig | ReinforcementConfig | SupervisedFineTuning, Field(discriminator="type")
+        ObjectiveConfig | ReinforcementConfig | PreferenceConfig | SupervisedFineTuning,
+        Field(discriminator="type"),
     ]
-    """The loss: a balance, reinforcement learning or supervised fine-tuning."""
+    """The loss: a balance, or a baseline's."""
     alpha: float = Field(default=1.0, ge=0)
     """Weight of the start policy in the target R^beta * p_ref^alpha."""
     beta: ScheduledNumber = Schedule(start=1.0, end=1.0, over=0)
@@ -123,6 +125,23 @@ class RunConfig(Section):
                 thought_weight=self.policy.thought_weight,
                 alpha=self.alpha,
                 beta=self.beta,
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rejected_replies_can_be_made(self) -> "RunConfig":
+        if not isinstance(self.objective, DirectPreference):
+            return self
+        if self.objective.rejected == "digits" and not self.policy.thought:
+            raise ValueError(
+                "found objective.rejected = digits with policy.thought = false, expected replies "
+                "that state and think something to corrupt: set policy.thought to true"
+            )
+        if self.objective.rejected == "weak" and self.policy.start is None:
+            raise ValueError(
+                "found objective.rejected = weak with policy.start = null, where the bare base is "
+                "the policy itself; expected an adapter to start from: set policy.start, or "
+                "objective.rejected to digits"
             )
         return self
 

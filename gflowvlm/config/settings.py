@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -27,9 +27,10 @@ def settings_of(
     for name, field in section.model_fields.items():
         path = f"{prefix}{name}"
         found.append(Setting(path=path, owner=owner, field=field))
+        named = "NAME." if get_origin(field.annotation) is dict else ""
         for part in _sections_in(field.annotation):
             tag = part.model_fields.get("type")
-            found += settings_of(part, f"{path}.", tag.default if tag else owner)
+            found += settings_of(part, f"{path}.{named}", tag.default if tag else owner)
     return found
 
 

@@ -16,7 +16,12 @@ class TrainerConfig(Section):
     """
 
     max_updates: int = Field(default=300, ge=1)
-    """Updates in the whole run."""
+    """Updates in the whole run, if no budget ends it before."""
+    max_environment_steps: int | None = Field(default=None, ge=1)
+    """Decisions that the policy may take in training's games: the run ends after the first update
+    that reaches them. The learning rate's schedule runs over whichever of the two limits will come
+    first at the pace so far; `beta` and `exploration.temperature` stay functions of the update.
+    An expert's games count none."""
     groups_per_update: int = Field(default=8, ge=1)
     """Groups played for one update; the episodes of a group share their start."""
     group_size: int = Field(default=4, ge=1)

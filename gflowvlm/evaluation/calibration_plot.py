@@ -47,6 +47,18 @@ def plot_calibration(found: Sequence[tuple[Calibration, FlowAnalysis]], path: Pa
     return path
 
 
+def cloud(analysis: FlowAnalysis) -> dict[str, list[float]]:
+    """Log P of ended histories under the exact law and two policies, nats; some, if many."""
+    exact = analysis.exact.log_law()
+    chosen = np.linspace(0, len(exact) - 1, min(len(exact), _SHOWN)).astype(int)
+    laws = {
+        "exact": exact,
+        "start model": analysis.start.log_law(),
+        "model": analysis.learned.log_law(),
+    }
+    return {name: law[chosen].round(4).tolist() for name, law in laws.items()}
+
+
 def _laws(
     axis: Any, calibration: Calibration, analysis: FlowAnalysis, across: NDArray[np.float64]
 ) -> None:

@@ -1,12 +1,13 @@
 """Play fixed, held-out games with a policy and say how it did, beside chance and the optimum."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from gflowvlm.episode import Ending, Episode
 from gflowvlm.evaluation import metrics
 from gflowvlm.evaluation.coverage import Coverage, coverage
+from gflowvlm.evaluation.starts import ByStart, by_start, pass_name, powers_up_to
 from gflowvlm.exact.play import Rates, chance, optimum
 from gflowvlm.policy.base import Policy
 from gflowvlm.processes import ALONE, Processes
@@ -44,6 +45,9 @@ class Measurement:
     optimum: Rates | None
     coverage: Coverage | None = None  # where the environment knows its solutions
     sampler: Rates | None = None  # what sampling the run's target exactly wins, where known
+    pass_at: dict[str, float] = field(default_factory=dict)  # "pass@4" -> share, see metrics
+    reply_entropy: float | None = None  # nats a reply, estimated; None in files of before
+    by_start: ByStart = field(default_factory=dict)  # what the means over starts are means of
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -80,6 +84,7 @@ def measure(
     played = play_games(policy, collector, episodes, samples_per_start, processes)
     game = enumerable(collector)
     lowest, highest = (None, None) if game is None else (chance(game), optimum(game))
+    found = coverage(played, collector.make)
     return Measurement(
         split=collector.split,
         episodes=len(played),
@@ -97,8 +102,11 @@ def measure(
         reply_tokens=metrics.mean_reply_tokens(played),
         chance=lowest,
         optimum=highest,
-        coverage=coverage(played, collector.make),
+        coverage=found,
         sampler=sampler,
+        pass_at={pass_name(k): metrics.pass_at(played, k) for k in powers_up_to(samples_per_start)},
+        reply_entropy=metrics.reply_entropy(played),
+        by_start=by_start(played, collector.make, covered=found is not None),
     )
 
 

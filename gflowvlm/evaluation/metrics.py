@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from math import sqrt
+from math import comb, sqrt
 
 from gflowvlm.episode import Decision, Episode, Segment
 
@@ -73,6 +73,40 @@ def diversity(
         if episode.success:
             found[episode.group].add(solution(episode))
     return sum(map(len, found.values())) / len(found) if found else None
+
+
+def pass_at(episodes: Sequence[Episode], k: int) -> float:
+    """pass@k: how likely one of k games from a start succeeds, mean over starts (groups).
+
+    The unbiased estimate of Chen et al. 2021, eq. 1: of a start's n games c succeeded, and
+    1 - C(n-c, k) / C(n, k) is the share of its sets of k games that hold a success.
+
+    Raises:
+        ValueError: a start has fewer than k games.
+    """
+    played: dict[int, list[bool]] = defaultdict(list)
+    for episode in _some(episodes):
+        played[episode.group].append(episode.success)
+    fewest = min(map(len, played.values()))
+    if not 1 <= k <= fewest:
+        raise ValueError(
+            f"found k = {k} and a start with {fewest} games, expected k from 1 to as many: play "
+            "more games from each start"
+        )
+    passed = [1 - comb(len(s) - sum(s), k) / comb(len(s), k) for s in played.values()]
+    return sum(passed) / len(passed)
+
+
+def reply_entropy(episodes: Sequence[Episode]) -> float:
+    """Nats a reply: mean of -log p(reply) over a start's replies, then over starts (groups).
+
+    An unbiased estimate, for each start, of the entropy of the sampled replies where the policy
+    takes its games; at the temperature they were played at.
+    """
+    surprise: dict[int, list[float]] = defaultdict(list)
+    for episode in _some(episodes):
+        surprise[episode.group] += [-sum(d.reply.log_probs) for d in episode.decisions]
+    return sum(sum(each) / len(each) for each in surprise.values()) / len(surprise)
 
 
 def invalid_replies(episodes: Sequence[Episode]) -> float:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gflowvlm.evaluation.measure import Measurement, Share
+from gflowvlm.evaluation.starts import pass_name
 from gflowvlm.exact.play import Rates
 
 Measured = Mapping[str, Sequence[Measurement]]
@@ -30,7 +31,7 @@ def print_table(measured: Measured) -> None:
         table.add_column("chance", justify="right")
         table.add_column("sampler", justify="right")
         table.add_column("exact optimum", justify="right")
-        for label, cells, *exact in _lines(splits):
+        for label, cells, *exact in lines(splits):
             table.add_row(label, *cells, *exact)
         console.print(table)
 
@@ -53,10 +54,11 @@ def read_json(path: Path) -> dict[str, list[Measurement]]:
     return {name: [Measurement.from_dict(m) for m in splits] for name, splits in plain.items()}
 
 
-def _lines(splits: Sequence[Measurement]) -> list[tuple[str, list[str], str, str, str]]:
+def lines(splits: Sequence[Measurement]) -> list[tuple[str, list[str], str, str, str]]:
     """(label, one cell per policy, chance, exact sampler, optimum)."""
     first = splits[0]
     samples = first.samples_per_start
+    empty = ("", "", "")
     return [
         (
             "reach",
@@ -75,7 +77,9 @@ def _lines(splits: Sequence[Measurement]) -> list[tuple[str, list[str], str, str
         ("right moves", [_percent(m.right_moves) for m in splits], "", "", ""),
         ("numbers read right", [_percent(m.reading) for m in splits], "", "", ""),
         (f"Div@{samples}", [_number(m.diversity) for m in splits], "", "", ""),
+        (pass_name(samples), [_percent(m.pass_at.get(pass_name(samples))) for m in splits], *empty),
         *_coverage_lines(splits),
+        ("reply entropy, nats", [_number(m.reply_entropy) for m in splits], *empty),
         ("invalid replies", [_percent(m.invalid_replies) for m in splits], "", "", ""),
         ("games cut", [str(m.cut) for m in splits], "", "", ""),
         ("decisions a game", [_number(m.length) for m in splits], "", "", ""),

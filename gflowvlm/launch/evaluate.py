@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gflowvlm.config.load import load
+from gflowvlm.config.preference import PreferenceConfig
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.errors import UserError
@@ -107,7 +108,7 @@ def _exact_sampler(config: RunConfig, collector: Collector) -> Rates | None:
     if (
         game is None
         or isinstance(game, Rated)
-        or isinstance(config.objective, SupervisedFineTuning)
+        or isinstance(config.objective, SupervisedFineTuning | PreferenceConfig)
     ):
         return None
     beta = config.beta.at(config.trainer.max_updates)

@@ -8,13 +8,14 @@ from typing import Any, Self
 
 from rich.console import Console
 
+from gflowvlm.config.preference import PreferenceConfig
 from gflowvlm.config.reinforcement import ReinforcementConfig
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation.analysis import FlowAnalysis, FlowsAt, Target, analyse, unfold
 from gflowvlm.evaluation.calibration import Calibration, calibrate
-from gflowvlm.evaluation.calibration_plot import plot_calibration
+from gflowvlm.evaluation.calibration_plot import cloud, plot_calibration
 from gflowvlm.evaluation.calibration_table import print_calibration, print_likely
 from gflowvlm.evaluation.unfold import LikelyRates, likely_rates
 from gflowvlm.evaluation.views import Views
@@ -29,6 +30,7 @@ from gflowvlm.trainer.progress import ProgressDisplay
 
 EXACT_FILE = "exact.json"
 PLOT_FILE = "exact.png"
+CLOUD_FILE = "exact_points.json"  # of its scatter, for other plots
 
 
 def evaluate_exactly(
@@ -62,6 +64,7 @@ def evaluate_exactly(
         found.append((calibrate(analysis, each), analysis))
         print_calibration(found[-1][0], console)
         plain[each.split] = found[-1][0].as_dict()
+    write_json({a.split: cloud(b) for a, b in found}, run / CLOUD_FILE)
     console.print(
         f"plot: {plot_calibration(found, run / PLOT_FILE)}", highlight=False, soft_wrap=True
     )
@@ -109,7 +112,7 @@ def analyse_views(views: Views, walker: Walker, config: RunConfig) -> FlowAnalys
             f"{views.environment_id} {views.split}: {error}; or pass --min-mass 1e-6, which gives "
             "success alone"
         ) from error
-    flows_at, forward_looking = _flows_of(config)
+    flows_at, forward_looking = flows_of(config)
     with _Progress(f"% of {views.split}") as progress:
         return analyse(
             views,
@@ -132,9 +135,9 @@ def target_of(config: RunConfig) -> Target:
     )
 
 
-def _flows_of(config: RunConfig) -> tuple[FlowsAt, bool]:
+def flows_of(config: RunConfig) -> tuple[FlowsAt, bool]:
     """Where the objective learns log F, and whether less what has accrued."""
-    if isinstance(config.objective, SupervisedFineTuning | ReinforcementConfig):
+    if isinstance(config.objective, SupervisedFineTuning | PreferenceConfig | ReinforcementConfig):
         return "nowhere", False
     objective = build_objective(config.objective)
     if not objective.needs_flow:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from gflowvlm.config.preference import DirectPreference, SelfPlay
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.evaluation.lengths import (
@@ -99,7 +100,9 @@ def compute_by_length(run: Path, *, splits: Sequence[str] | None, batch_size: in
 def lengths_trained(config: RunConfig) -> frozenset[int] | None:
     """Lengths of the starts that a run trained on, None where its environment does not say."""
     environment, objective = config.environment, config.objective
-    if isinstance(objective, SupervisedFineTuning):
+    if isinstance(objective, SupervisedFineTuning | SelfPlay) or (
+        isinstance(objective, DirectPreference) and objective.chosen == "expert"
+    ):
         purpose, groups = "expert", objective.episodes
     else:
         purpose = "train"

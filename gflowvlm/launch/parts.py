@@ -7,9 +7,11 @@ import torch
 from gflowvlm.baselines.expert import ExpertPlayer
 from gflowvlm.baselines.reinforcement import build_policy_gradient
 from gflowvlm.baselines.sft import SupervisedTraining
+from gflowvlm.config.preference import PreferenceConfig
 from gflowvlm.config.reinforcement import ReinforcementConfig
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
+from gflowvlm.launch.preference import preference_method
 from gflowvlm.launch.supervised import supervised_episodes
 from gflowvlm.objectives.build import build_objective
 from gflowvlm.pocket.folder import find_adapter, find_model
@@ -64,7 +66,7 @@ def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
 def needed_heads(config: RunConfig) -> tuple[bool, bool]:
     """Whether the objective trains a flow head, and whether a value head."""
     objective = config.objective
-    if isinstance(objective, SupervisedFineTuning):
+    if isinstance(objective, SupervisedFineTuning | PreferenceConfig):
         return False, False
     if isinstance(objective, ReinforcementConfig):
         return False, build_policy_gradient(objective, thought_weight=1.0).needs_value
@@ -99,25 +101,10 @@ def build_method(config: RunConfig, policy: VLMPolicy, processes: Processes) -> 
             processes=processes,
         )
     if isinstance(config.objective, ReinforcementConfig):
-        return ReinforcementTraining(
-            policy=policy,
-            collector=build_collector(config, config.environment.train_split),
-            reward=build_reward(config.reward),
-            method=build_policy_gradient(
-                config.objective, thought_weight=config.policy.thought_weight
-            ),
-            epochs=config.objective.epochs,
-            minibatches=config.objective.minibatches,
-            kl_coefficient=config.objective.kl_coefficient,
-            alpha=config.alpha,
-            beta=config.beta,
-            thought_weight=config.policy.thought_weight,
-            groups_per_update=settings.groups_per_update,
-            group_size=settings.group_size,
-            shared_chance=settings.shared_chance,
-            rows_per_pass=settings.rows_per_pass,
-            rescore_tolerance=RESCORE_TOLERANCE[config.policy.dtype],
-            processes=processes,
+        return _reinforcement(config, config.objective, policy, processes)
+    if isinstance(config.objective, PreferenceConfig):
+        return preference_method(
+            config, policy, build_collector(config, config.environment.train_split), processes
         )
     return BalanceTraining(
         policy=policy,
@@ -133,6 +120,30 @@ def build_method(config: RunConfig, policy: VLMPolicy, processes: Processes) -> 
         rows_per_pass=settings.rows_per_pass,
         exploration_temperature=config.exploration.temperature,
         off_policy=build_off_policy(config, policy, processes),
+        rescore_tolerance=RESCORE_TOLERANCE[config.policy.dtype],
+        processes=processes,
+    )
+
+
+def _reinforcement(
+    config: RunConfig, section: ReinforcementConfig, policy: VLMPolicy, processes: Processes
+) -> ReinforcementTraining:
+    settings, weight = config.trainer, config.policy.thought_weight
+    return ReinforcementTraining(
+        policy=policy,
+        collector=build_collector(config, config.environment.train_split),
+        reward=build_reward(config.reward),
+        method=build_policy_gradient(section, thought_weight=weight),
+        epochs=section.epochs,
+        minibatches=section.minibatches,
+        kl_coefficient=section.kl_coefficient,
+        alpha=config.alpha,
+        beta=config.beta,
+        thought_weight=weight,
+        groups_per_update=settings.groups_per_update,
+        group_size=settings.group_size,
+        shared_chance=settings.shared_chance,
+        rows_per_pass=settings.rows_per_pass,
         rescore_tolerance=RESCORE_TOLERANCE[config.policy.dtype],
         processes=processes,
     )

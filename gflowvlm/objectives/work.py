@@ -36,6 +36,8 @@ class Work:
     couples_rows: bool  # True if an episode's loss depends on other episodes
     share: Callable[[slice], float]  # weight of a slice's loss in that of all processes' episodes
     metrics: dict[str, float]  # what is known of all processes' episodes before the step
+    episodes_played: int = 0  # by this process's policy for this step, cut ones included
+    environment_steps: int = 0  # its decisions in them: what `max_environment_steps` counts
     samples: list[Sample] = field(default_factory=list)  # of a few games; filled by `loss`
 
 

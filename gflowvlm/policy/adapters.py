@@ -1,7 +1,7 @@
 """LoRA through PEFT: the adapter that trains, and the frozen one it started from."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,11 @@ class Adapters:
 
     def trainable(self) -> list[nn.Parameter]:
         """Parameters of the adapter that trains."""
+        return [parameter for _, parameter in self._trained()]
+
+    def _trained(self) -> list[tuple[str, nn.Parameter]]:
         return [
-            parameter
+            (name, parameter)
             for name, parameter in self.peft.named_parameters()
             if f".{TRAINED}." in name and "lora_" in name
         ]
@@ -93,6 +96,28 @@ class Adapters:
             yield
         finally:
             self.peft.set_adapter(TRAINED)
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """A copy of the trained adapter's weights, by name."""
+        return {name: p.detach().clone() for name, p in self._trained()}
+
+    @contextmanager
+    def speaking_as(self, weights: Mapping[str, Tensor] | None) -> Iterator[None]:
+        """Run a snapshot's weights inside, None for no adapter at all; the trained ones after."""
+        if weights is None:
+            with self.peft.disable_adapter():
+                yield
+            return
+        own = self.snapshot()
+        try:
+            self._put(weights)
+            yield
+        finally:
+            self._put(own)
+
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
+        for name, parameter in self._trained():
+            parameter.data.copy_(weights[name])
 
     def save(self, folder: Path) -> None:
         """Write the trained adapter in PEFT's own format, loadable without this toolkit."""

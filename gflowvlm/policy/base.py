@@ -1,10 +1,12 @@
 """A policy is two verbs: act, in a session that lives across turns, and score."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from torch import Tensor
 from torch.nn import Parameter
 
 from gflowvlm.batch import Row, StepScores
@@ -24,6 +26,10 @@ class Session(Protocol):
 
     def reply(self, observations: Mapping[int, Observation]) -> dict[int, Reply]:
         """Sample one reply for each slot given; slots left out are dropped for good."""
+        ...
+
+    def give(self, slot: int, observation: Observation, reply: str) -> None:
+        """Let a slot say a given reply; only before any of the session's own."""
         ...
 
     def rows(self, slot: int) -> Sequence[Row]:
@@ -76,4 +82,16 @@ class Policy(Protocol):
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote, in place."""
+        ...
+
+
+class Weights(Protocol):
+    """What lets a policy speak as another one for a while."""
+
+    def snapshot(self) -> Mapping[str, Tensor]:
+        """A copy of the trained weights as they are, by name."""
+        ...
+
+    def speaking_as(self, weights: Mapping[str, Tensor] | None) -> AbstractContextManager[None]:
+        """The policy acts and scores by a snapshot inside; None: as the bare base model."""
         ...

@@ -1,8 +1,8 @@
 """What else could have been said: the log-prob of every legal action, given the thought as it was.
 
 A decision's row is kept token by token up to the action's word; each legal action then takes the
-place of the word that was said. What follows later in the row stays: attention is causal, so it
-changes no log-prob before it.
+place of the word that was said. What follows later in the row is left out: attention is causal, so
+it changes no log-prob before it.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gflowvlm.batch import Row
+from gflowvlm.batch import Row, up_to_reply
 from gflowvlm.episode import Decision, Segment
 from gflowvlm.policy.slots import ReplyRules
 from gflowvlm.policy.vlm import VLMPolicy
@@ -43,6 +43,7 @@ def action_log_probs(
     cut = _word_position(row, index, decision, policy.rules)
     if cut is None:
         return None
+    row = up_to_reply(row, index, len(decision.reply.token_ids))
     rows = _alternatives(row, index, cut, decision, policy.rules)
     before = sum(d == index for d in row.decision_of[:cut])
     totals = []

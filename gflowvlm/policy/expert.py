@@ -67,18 +67,29 @@ def rows_of_episode(
             before the action key), the `action` from its key on. The rest becomes context.
     """
     for observation, reply in zip(observations, replies, strict=True):
-        record.ask(observation)
-        transcript = record.transcript
-        reply = rules.vocabulary.neutralise(reply)
-        parsed = parse_reply(reply, observation.legal_actions)
-        if rules.constrained:
-            _say_constrained(reply, parsed, observation, rules, transcript)
-        else:
-            _say(reply, rules, transcript)
-            transcript.add_sampled(rules.chat.closing_id)
-        _mark(parsed, rules, transcript, loss_on)
-        record.answered(reply)
+        say(observation, reply, rules, record, loss_on)
     return record.rows()
+
+
+def say(
+    observation: Observation,
+    reply: str,
+    rules: ReplyRules,
+    record: Record,
+    loss_on: LossOn = WHOLE_REPLY,
+) -> None:
+    """Write one given reply into an episode's record; see `rows_of_episode`."""
+    record.ask(observation)
+    transcript = record.transcript
+    reply = rules.vocabulary.neutralise(reply)
+    parsed = parse_reply(reply, observation.legal_actions)
+    if rules.constrained:
+        _say_constrained(reply, parsed, observation, rules, transcript)
+    else:
+        _say(reply, rules, transcript)
+        transcript.add_sampled(rules.chat.closing_id)
+    _mark(parsed, rules, transcript, loss_on)
+    record.answered(reply)
 
 
 def _say_done(rules: ReplyRules, transcript: Transcript) -> None:

@@ -38,17 +38,21 @@ class Following:
 
     def decisions(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
         """[D] the history of each decision, and [D] what was done there."""
-        actions = [row.input_ids[1::2] for row in rows]
-        pairs = zip(rows, actions, strict=True)
-        nodes = [node for row, taken in pairs for node in row.input_ids[: 2 * len(taken) : 2]]
-        return torch.tensor(nodes), torch.tensor([each for taken in actions for each in taken])
+        taken = [
+            (row.input_ids[position - 1], row.input_ids[position])
+            for row in rows
+            for position, decision in enumerate(row.decision_of)
+            if decision >= 0
+        ]
+        nodes, actions = torch.tensor(taken).reshape(-1, 2).unbind(1)
+        return nodes, actions
 
     def states(self, rows: Sequence[Row]) -> Tensor:
         """[D + N] the histories that flows are read at; -1 where the last is left to chance."""
         found: list[int] = []
         for row in rows:
-            found.extend(row.input_ids[::2])
-            if len(row.input_ids) % 2 == 0:
+            found.extend(row.input_ids[at] for at in row.state_at if at % 2 == 0)
+            if row.state_at[-1] % 2 == 1:
                 last = row.input_ids[-2], row.input_ids[-1]
                 certain = self._probability[last][0] == 1
                 found.append(int(self._child[last][0]) if certain else -1)

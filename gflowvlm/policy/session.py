@@ -15,6 +15,7 @@ from gflowvlm.episode import Observation, Reply
 from gflowvlm.errors import UserError
 from gflowvlm.policy.backbone import Backbone, compact
 from gflowvlm.policy.base import EpisodeKey
+from gflowvlm.policy.expert import say
 from gflowvlm.policy.language_head import LanguageHead
 from gflowvlm.policy.sampling import inverse_cdf
 from gflowvlm.policy.slots import Phase, ReplyRules, Slot
@@ -87,6 +88,11 @@ class VLMSession:
         self._decode(live, noise, self._prefill(live))
         return {i: slot.close_reply() for i, slot in zip(self._order, live, strict=True)}
 
+    def give(self, slot: int, observation: Observation, reply: str) -> None:
+        """Let a slot say a given reply; only before any of the session's own."""
+        assert self._order is None, "a given reply comes before all sampled ones"
+        say(observation, reply, self._slots[slot].rules, self._slots[slot].record)
+
     def rows(self, slot: int) -> tuple[Row, ...]:
         """The token sequences of everything the slot has seen and said so far, in order."""
         return self._slots[slot].rows()
@@ -118,7 +124,7 @@ class VLMSession:
         self._mask = self._mask.new_zeros(len(slots), 0)
         self._position = self._position.new_zeros(len(slots))
         for slot in slots:
-            self._slots[slot].fed = 0
+            self._slots[slot].fed = self._slots[slot].seen = 0
 
     def _prefill(self, live: Sequence[Slot]) -> Tensor:
         """Feed each slot's unfed tokens; [B, H] hidden state at each one's last."""
@@ -139,11 +145,11 @@ class VLMSession:
             self._mask,
             self._position,
             types=types,
-            vision=backbone.merge([slot.transcript.vision[-1] for slot in live]),
+            vision=backbone.merge([image for slot in live for image in slot.unseen()]),
             cache=self._cache,
         )
         for slot in live:
-            slot.fed = len(slot.transcript.ids)
+            slot.fed, slot.seen = len(slot.transcript.ids), len(slot.transcript.vision)
         self._mask = compact(self._cache, self._mask)
         return hidden[torch.arange(len(live), device=device), length - 1]
 

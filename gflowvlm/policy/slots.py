@@ -1,10 +1,11 @@
 """One slot of a session while its reply is being sampled: which token may come next."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from functools import lru_cache
 
 import numpy as np
+from torch import Tensor
 
 from gflowvlm.batch import Row
 from gflowvlm.episode import Observation, Reply, ReplyProblem, Segment
@@ -87,6 +88,7 @@ class Slot:
         self.rules = rules
         self.record = record
         self.fed = 0  # tokens of the present transcript that are in the cache
+        self.seen = 0  # its images that are
         self.phase = Phase.DONE
         self.observation: Observation | None = None
         self._node = TokenTrie()
@@ -219,6 +221,10 @@ class Slot:
     def unfed(self) -> Sequence[int]:
         """Tokens that the cache has not seen."""
         return self.transcript.ids[self.fed :]
+
+    def unseen(self) -> Sequence[Mapping[str, Tensor]]:
+        """Images that the cache has not seen."""
+        return self.transcript.vision[self.seen :]
 
     def rows(self) -> tuple[Row, ...]:
         """The record as rows."""

@@ -85,9 +85,7 @@ class TabularPolicy:
         """One row, of given replies in the toolkit's JSON; thoughts are dropped."""
         session = TabularSession(self, [EpisodeKey(0, 0)], 1.0)
         for seen, reply in zip(observations, replies, strict=True):
-            action = parse_reply(reply, seen.legal_actions).action
-            assert action is not None, f"a given reply must name a legal action: {reply!r}"
-            session.give(0, seen, action)
+            session.give(0, seen, reply)
         return session.rows(0)
 
     @torch.no_grad()
@@ -118,7 +116,6 @@ class TabularPolicy:
 
     def save(self, folder: Path) -> None:
         """Write all tables."""
-        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tables = {"logits": self.logits, "log_flow": self.log_flow, "value": self.value}
         save_file({name: table.detach() for name, table in tables.items()}, folder / TABLE_FILE)
@@ -236,9 +233,12 @@ class TabularSession:
             )
         return replies
 
-    def give(self, slot: int, seen: Observation, action: int) -> None:
-        """Let a slot take a given action instead of one that is sampled."""
-        self._slots[slot].nodes.append(self._place(self._slots[slot], seen))
+    def give(self, slot: int, observation: Observation, reply: str) -> None:
+        """Let a slot take a given reply instead of one that is sampled: a word, or JSON."""
+        words = observation.legal_actions
+        action = words.index(reply) if reply in words else parse_reply(reply, words).action
+        assert action is not None, f"a given reply must name a legal action: {reply!r}"
+        self._slots[slot].nodes.append(self._place(self._slots[slot], observation))
         self._slots[slot].actions.append(action)
 
     def rows(self, slot: int) -> tuple[Row]:

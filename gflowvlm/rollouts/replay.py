@@ -1,28 +1,18 @@
 """Trajectory replay: the best episodes of each start, one for every sequence of actions."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from zipfile import is_zipfile
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gflowvlm.batch import Row
-from gflowvlm.episode import (
-    Decision,
-    Ending,
-    Episode,
-    Observation,
-    Reply,
-    ReplyProblem,
-    Segment,
-)
+from gflowvlm.episode import Decision, Ending, Episode, Observation, Reply
 from gflowvlm.errors import UserError
 from gflowvlm.rollouts.reward import LogReward
 from gflowvlm.rollouts.sharing import ImageStore, start_of
+from gflowvlm.rollouts.storage import read_values, write_values
 
 REPLAY_FILE = "replay.pt"
 
@@ -153,7 +143,7 @@ class Replay:
 
     def save(self, path: Path) -> None:
         """Write everything held; what is shared in memory is written once."""
-        torch.save({"fields": _fields(), "trajectories": list(self)}, path)
+        write_values(path, list(self), kinds=_VALUES)
 
     def load(self, path: Path) -> None:
         """Replace everything held by what `save` wrote; nothing in the file is executed.
@@ -161,25 +151,9 @@ class Replay:
         Raises:
             UserError: no such file, or it is damaged or of another version.
         """
-        if not path.is_file():
-            raise UserError(
-                f"found no {path}, expected the replay of the run so far: resume with "
-                "replay.share=0, or train anew under another name=..."
-            )
-        if not is_zipfile(path):  # cut short or overwritten; torch's own complaint is a traceback
-            raise UserError(
-                f"{path} is damaged, expected a stored replay: delete this checkpoint's folder "
-                "to fall back on an older one"
-            )
-        with torch.serialization.safe_globals(_STORED):
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-        if stored["fields"] != _fields():
-            raise UserError(
-                f"{path} was written by another version of gflowvlm, expected this one's fields: "
-                "resume with the version that wrote it, or with replay.share=0"
-            )
+        stored = read_values(path, kinds=_VALUES, what="replay", otherwise="with replay.share=0")
         self._starts, self._size = {}, 0
-        for trajectory in stored["trajectories"]:
+        for trajectory in stored:
             self.add(trajectory)
 
     def _draw_of(self, start: str, count: int, rng: np.random.Generator) -> list[Trajectory]:
@@ -214,16 +188,5 @@ def _require_same_course(one: Trajectory, other: Trajectory) -> None:
         )
 
 
-_PIXELS = np.empty(0, np.uint8)
 _VALUES = (Trajectory, Row, LogReward, Episode, Decision, Observation, Reply)
-_STORED: list[Any] = [
-    *_VALUES,
-    *(Segment, Ending, ReplyProblem),
-    *(np.ndarray, np.dtype, type(_PIXELS.dtype), _PIXELS.__reduce__()[0]),
-]
-"""All that a stored replay may be made of, besides plain values and tensors."""
-
-
-def _fields() -> dict[str, list[str]]:
-    """Names of the stored values' fields, which tell a file of another version."""
-    return {kind.__name__: [field.name for field in fields(kind)] for kind in _VALUES}
+"""All that a stored replay is made of, besides plain values and tensors."""

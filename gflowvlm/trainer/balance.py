@@ -102,6 +102,8 @@ class BalanceTraining:
                 "beta": beta,
                 "exploration_temperature": temperature,
             },
+            episodes_played=played.episodes_played,
+            environment_steps=played.environment_steps,
             samples=judge.samples,
         )
         return [work]

@@ -1,10 +1,9 @@
 """Prepare, accumulate, step, log, save; the loop knows no method."""
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,11 +21,20 @@ from gflowvlm.trainer.optimizer import rate, set_rate
 from gflowvlm.trainer.progress import ProgressDisplay
 from gflowvlm.trainer.samples import SampleLog, sample_table
 from gflowvlm.trainer.signals import stop_on_signal
+from gflowvlm.trainer.spending import Spending, Stopwatch
 from gflowvlm.trainer.tracking import Tracker
 
 OPTIMIZER_FILE = "optimizer.pt"
 POLICY_FOLDER = "policy"
-SHOWN = ("loss", "strict", "reach", "right_moves", "log_reward", "nats_per_token")
+SHOWN = (
+    "loss",
+    "strict",
+    "reach",
+    "right_moves",
+    "log_reward",
+    "nats_per_token",
+    "rewards/accuracies",
+)
 SHOWN_IF_ANY = ("cut", "invalid_replies")
 
 
@@ -68,32 +76,40 @@ class Trainer:
     look_every: int = 0
     settings: Mapping[str, Any] | None = None  # of the whole run, for trackers to show
     processes: Processes = ALONE
+    spent: Spending = field(default_factory=Spending)
 
     def resume(self, folder: Path) -> int:
         """Read a checkpoint in place; gives the number of updates done."""
         self.policy.load(folder / POLICY_FOLDER)
         checkpoint.load_optimizer(self.optimizer, folder / OPTIMIZER_FILE)
         self.method.load(folder)
+        self.spent = Spending.read(checkpoint.read_state(folder))
         return checkpoint.step_of(folder)
 
     def run(self, *, done: int = 0) -> bool:
-        """Train to the last update; True if it was reached, False if a signal asked to stop."""
+        """Train to the end; True if it was reached, False if a signal asked to stop.
+
+        The end is `max_updates`, or the first update that uses up `max_environment_steps`.
+        """
         self.processes.copy_from_main(self._parameters())
-        last = self.config.max_updates
         with stop_on_signal() as request, self._journal(done) as journal:
-            for update in range(done, last):
-                metrics, replies = self.update(update)
-                step = update + 1
-                if journal and replies and _due(update, self.config.samples_every):
+            step = done
+            while not self._over(step):
+                metrics, replies = self.update(step)
+                step += 1
+                over = self._over(step)
+                if journal:
+                    journal.display.expect(step if over else round(self._expected_updates(step)))
+                if journal and replies and _due(step - 1, self.config.samples_every):
                     journal.show(step, replies)
                 if self.look is not None and _due(step, self.look_every):
                     metrics |= self.look(step)
-                if journal and (_due(step, self.config.log_every) or step == last):
+                if journal and (_due(step, self.config.log_every) or over):
                     journal.log(step, metrics)
                 stop = any(self.processes.gather(request.stop_requested))
-                if journal and (stop or _due(step, self.config.checkpoint_every) or step == last):
+                if journal and (stop or _due(step, self.config.checkpoint_every) or over):
                     self.save(step)
-                if stop and step < last:
+                if stop and not over:
                     if journal:
                         line = f"stopped after update {step}; --resume goes on from there"
                         journal.display.say(line)
@@ -106,23 +122,29 @@ class Trainer:
         The metrics are the same on every process but for times; replies are of its own games. What
         is measured in every step is a mean over them, a peak the greatest.
         """
-        began, stepping = time.monotonic(), 0.0
+        watch, stepping = Stopwatch(), 0.0
         self._set_rate(update)
         steps: list[list[Tally]] = []
         known: dict[str, float] = {}
         samples: list[Sample] = []
+        episodes = decisions = 0
         for work in self.method.prepare(update):
-            prepared = time.monotonic()
+            prepared = watch.wall
             steps.append(self._step(update, work))
             known |= work.metrics
             samples += work.samples
-            stepping += time.monotonic() - prepared
-        timing = {
-            "seconds_prepare": time.monotonic() - began - stepping,
+            episodes += work.episodes_played
+            decisions += work.environment_steps
+            stepping += watch.wall - prepared
+        played = self.processes.gather((episodes, decisions, watch.cpu))
+        self.spent.add(played, gradient_steps=len(steps), wall_seconds=watch.wall)
+        known |= {
+            "environment_steps": self.spent.environment_steps,
+            "seconds_prepare": watch.wall - stepping,
             "seconds_step": stepping,
         }
         metrics = total([tally.over(len(steps)) for step in steps for tally in step])
-        return {**metrics, **known, **timing}, samples
+        return {**metrics, **known}, samples
 
     def _step(self, update: int, work: Work) -> list[Tally]:
         """One step of the optimiser; gives what all processes measured in it."""
@@ -149,7 +171,7 @@ class Trainer:
         factor = rate(
             update,
             warmup=self.config.warmup_updates,
-            total=self.config.max_updates,
+            total=self._expected_updates(update),
             schedule=self.config.schedule,
         )
         set_rate(self.optimizer, self.config.learning_rate * factor)
@@ -162,7 +184,9 @@ class Trainer:
             checkpoint.save_optimizer(self.optimizer, folder / OPTIMIZER_FILE)
             self.method.save(folder)
 
-        written = checkpoint.save(self.run_dir, step, write, self.state)
+        written = checkpoint.save(
+            self.run_dir, step, write, {**self.state, **self.spent.as_state()}
+        )
         checkpoint.prune(self.run_dir, keep=self.config.keep_checkpoints)
         return written
 
@@ -183,6 +207,19 @@ class Trainer:
             ProgressDisplay(self.config.max_updates, done=done) as display,
         ):
             yield _Journal(tracker=tracker, samples=samples, display=display)
+
+    def _over(self, step: int) -> bool:
+        """Whether training ends after `step` updates."""
+        spent = self.spent.exhausts(self.config.max_environment_steps)
+        return spent or step >= self.config.max_updates
+
+    def _expected_updates(self, update: int) -> float:
+        """Updates that the learning rate's schedule runs over, judged after `update` of them."""
+        return self.spent.expected_updates(
+            update,
+            max_updates=self.config.max_updates,
+            max_environment_steps=self.config.max_environment_steps,
+        )
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]

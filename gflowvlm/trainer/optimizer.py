@@ -9,7 +9,7 @@ from torch.optim import AdamW
 
 
 def rate(
-    update: int, *, warmup: int, total: int, schedule: Literal["constant", "cosine", "linear"]
+    update: int, *, warmup: int, total: float, schedule: Literal["constant", "cosine", "linear"]
 ) -> float:
     """Factor of the peak learning rate at an update counted from 0; the last one is above 0."""
     if update < warmup:

@@ -23,6 +23,8 @@ class Fresh:
     begun: Sequence[Played]  # and the prefixes of those that were cut, where they are of use
     everyone: Sequence[Episode]  # all processes' whole episodes, without images
     owned: int  # episodes of all processes that are of use, prefixes included
+    episodes_played: int  # by this process, cut ones included
+    environment_steps: int  # its decisions in them
     metrics: dict[str, float]  # how many were cut
 
 
@@ -62,7 +64,15 @@ class GroupPlayer:
         counted = {"cut": float(len(cuts))}
         if self.uses_prefixes:
             counted["updates_without_end"] = float(self._without_end)
-        return Fresh(whole=whole, begun=begun, everyone=everyone, owned=owned, metrics=counted)
+        return Fresh(
+            whole=whole,
+            begun=begun,
+            everyone=everyone,
+            owned=owned,
+            episodes_played=len(played),
+            environment_steps=sum(len(p.episode.decisions) for p in played),
+            metrics=counted,
+        )
 
     def plans(self, update: int) -> list[Plan]:
         """This process's groups of an update."""

@@ -34,6 +34,12 @@ class ProgressDisplay:
             self._task = self._bar.add_task(label, total=total, completed=done, metrics="")
             self._bar.start()
 
+    def expect(self, total: int) -> None:
+        """Change how many updates there will be."""
+        self._total = total
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
+
     def advance(self, step: int, metrics: Mapping[str, float] | None = None) -> None:
         """Note that `step` updates are done; without metrics only a live bar moves."""
         shown = None if metrics is None else "  ".join(f"{k} {v:.4g}" for k, v in metrics.items())

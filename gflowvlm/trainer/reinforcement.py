@@ -84,9 +84,11 @@ class ReinforcementTraining:
             "kl_coefficient": kl,
         }
         samples = _samples(old)
+        cost = fresh.episodes_played, fresh.environment_steps
         for part, units in self._parts(update, lessons):
-            yield self._work(part, units, kl, known, samples)
-            known, samples = {}, []
+            work = self._work(part, units, kl, known, samples)
+            yield replace(work, episodes_played=cost[0], environment_steps=cost[1])
+            known, samples, cost = {}, [], (0, 0)
 
     def save(self, folder: Path) -> None:
         """Nothing is remembered: an update's episodes are a function of its number."""

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from gflowvlm.config.error import ConfigError
-from gflowvlm.config.load import dump_json, load
+from gflowvlm.config.load import dump_json, load, load_comparison
 from gflowvlm.config.objective import DetailedBalance, SubTrajectoryBalance
 from gflowvlm.config.supervised import SupervisedFineTuning
 
@@ -235,3 +235,54 @@ def test_a_mistyped_file_names_its_neighbour(recipe: Path) -> None:
         load(recipe.with_name("subtv.yaml"))
     with pytest.raises(ConfigError, match=r"no such file; did you mean .*/number_line\?"):
         load(recipe.parent.with_name("numberline") / "subtb.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["objective={type: dpo}", "policy.thought=false", "policy.actions=constrained"],
+            "set policy.thought to true",
+        ),
+        (["objective={type: dpo, rejected: weak}", "policy.start=null"], "set policy.start"),
+        (["objective={type: dpo, rejected: weak, verify: true}"], "set verify to false"),
+        (["objective={type: spin}", "replay.share=0.2"], "replay.share with objective spin"),
+        (["objective={type: spin, alpha: 1.5}"], "at most 1"),
+    ],
+)
+def test_replies_that_cannot_be_compared_are_refused(
+    overrides: list[str], said: str, recipe: Path
+) -> None:
+    with pytest.raises(ConfigError, match=said) as refusal:
+        load(recipe, overrides)
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+COMPARISON = """\
+base: number_line/subtb.yaml
+overrides:
+  trainer: {group_size: 3}
+methods:
+  plain: {}
+  db: {overrides: {objective: {type: db}, trainer.group_size: 2}}
+environment_steps: 100
+"""
+
+
+def test_a_method_overrides_what_it_names_and_no_more(recipe: Path) -> None:
+    path = recipe.parent.parent / "comparison.yaml"
+    path.write_text(COMPARISON)
+    _, recipes = load_comparison(path, ["methods.plain.overrides.policy.lora.rank=2"])
+    assert recipes["db"].objective == DetailedBalance()  # without subtb's decay
+    plain = recipes["plain"]
+    assert plain.objective == SubTrajectoryBalance(decay=0.5)
+    assert (plain.policy.lora.rank, plain.policy.lora.alpha) == (2, 16)
+    groups = [(r.trainer.group_size, r.trainer.max_updates) for r in recipes.values()]
+    assert groups == [(3, 20), (2, 20)]
+
+
+def test_a_mistake_in_a_method_is_told_with_its_own_line(recipe: Path) -> None:
+    path = recipe.parent.parent / "comparison.yaml"
+    path.write_text(COMPARISON.replace("group_size: 2", "group_sise: 2"))
+    with pytest.raises(ConfigError, match=r"comparison\.yaml:6: trainer\.group_sise: unknown"):
+        load_comparison(path)

@@ -2,7 +2,11 @@ import ast
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
+import pytest
+
+from gflowvlm.config.comparison import CompareConfig
 from gflowvlm.config.schema import RunConfig
+from gflowvlm.config.section import Section
 from gflowvlm.config.settings import nearest, settings_of
 
 PACKAGE = Path(__file__).parents[2] / "gflowvlm"
@@ -21,16 +25,18 @@ def test_a_misplaced_key_is_found_and_nonsense_is_not() -> None:
     assert nearest("zzz", known) is None
 
 
-def test_every_setting_is_documented() -> None:
+@pytest.mark.parametrize("config", [RunConfig, CompareConfig])
+def test_every_setting_is_documented(config: type[Section]) -> None:
     undocumented = {
         setting.path
-        for setting in settings_of(RunConfig)
+        for setting in settings_of(config)
         if not setting.field.description and not setting.path.endswith(".type")
     }
     assert undocumented == set()
 
 
-def test_every_setting_is_read_somewhere() -> None:
+@pytest.mark.parametrize("config", [RunConfig, CompareConfig])
+def test_every_setting_is_read_somewhere(config: type[Section]) -> None:
     read = {
         node.attr
         for path in PACKAGE.rglob("*.py")
@@ -40,7 +46,7 @@ def test_every_setting_is_read_somewhere() -> None:
     # A setting with one legal value only turns others away; nothing has to read it.
     keys = {
         setting.path: setting.path.rpartition(".")[2]
-        for setting in settings_of(RunConfig)
+        for setting in settings_of(config)
         if get_origin(setting.field.annotation) is not Literal
         or len(get_args(setting.field.annotation)) > 1
     }

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -8,12 +9,15 @@ from gflowvlm.evaluation.metrics import (
     invalid_replies,
     mean_length,
     mean_reply_tokens,
+    pass_at,
     reach,
     reading_accuracy,
+    reply_entropy,
     right_moves,
     strict,
     wilson,
 )
+from gflowvlm.evaluation.starts import by_start
 
 Play = Callable[..., Episode]
 
@@ -93,3 +97,45 @@ def test_reading_is_right_when_every_field_is(play: Play) -> None:
 def test_nothing_played_is_nothing_measured(metric: Callable[[list[Episode]], float]) -> None:
     with pytest.raises(ValueError, match="found no episodes"):
         metric([])
+
+
+def test_pass_at_k_counts_the_sets_of_games_that_hold_a_success(play: Play) -> None:
+    # start 0: 1 of 4 won, start 1: 3 of 4
+    games = [play("+", group=0, success=i == 0) for i in range(4)]
+    games += [play("+", group=1, success=i != 0) for i in range(4)]
+    assert pass_at(games, 1) == pytest.approx((1 / 4 + 3 / 4) / 2)
+    # of 6 pairs 3 have no success at start 0, none at start 1; of 4 triples 1 and none
+    assert pass_at(games, 2) == pytest.approx((3 / 6 + 1) / 2)
+    assert pass_at(games, 3) == pytest.approx((3 / 4 + 1) / 2)
+    assert pass_at(games, 4) == 1.0
+    with pytest.raises(ValueError, match="found k = 5 and a start with 4 games"):
+        pass_at(games, 5)
+
+
+def test_the_entropy_of_replies_counts_every_start_alike(play: Play) -> None:
+    # each reply of the fixture has log p = -2
+    game = play("+++", group=0)
+    sure = replace(
+        game,
+        group=1,
+        decisions=(
+            replace(
+                game.decisions[0],
+                reply=replace(game.decisions[0].reply, log_probs=(0.0, -0.5, -0.5)),
+            ),
+        ),
+    )
+    assert reply_entropy([game]) == pytest.approx(2.0)
+    assert reply_entropy([game, sure]) == pytest.approx((2.0 + 1.0) / 2)
+
+
+def test_figures_of_starts_have_the_split_s_figures_as_means(play: Play) -> None:
+    games = [play("+", rewards=[1], group=0), play("-+", rewards=[-1, 1], group=0)]
+    games += [play("-", group=1, success=False)] * 2
+    found = by_start(games, lambda: None, covered=False)  # type: ignore[arg-type, return-value]
+    assert found["reach"] == [1.0, 0.0]
+    assert found["strict"] == [0.5, 0.0]
+    assert found["diversity"] == [2.0, None]
+    assert found["pass@2"] == [1.0, 0.0]
+    assert found["reply_entropy"] == pytest.approx([2.0, 2.0])
+    assert set(found) == {"reach", "strict", "diversity", "reply_entropy", "pass@1", "pass@2"}

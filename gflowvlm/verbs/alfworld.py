@@ -8,7 +8,7 @@ from gflowvlm.arguments import natural
 from gflowvlm.errors import UserError
 
 
-def add_alfworld(verbs: Any) -> None:
+def add_options(verbs: Any) -> None:
     """The parsers of `alfworld` and of what stands below it; `verbs` is argparse's."""
     alfworld = verbs.add_parser("alfworld", help="games for ALFWorld")
     below = alfworld.add_subparsers(metavar="VERB", required=True, dest="alfworld_verb")

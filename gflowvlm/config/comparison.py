@@ -1,0 +1,111 @@
+"""Several methods over several seeds from one start, on one budget."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from gflowvlm.config.schedule import Schedule
+from gflowvlm.config.schema import RunConfig
+from gflowvlm.config.section import Section
+
+RESERVED = ("all", "start")
+
+
+class MethodConfig(Section):
+    """How a method differs from the comparison's base."""
+
+    recipe: Path | None = Field(default=None, validate_default=False)
+    """A recipe of its own in place of the base; null takes the base."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Settings, such as `objective: {type: var_tb}` or `trainer.group_size: 4`. A section that is
+    chosen by its type replaces the base's as a whole, of others only what is named changes.
+    `trainer.max_updates` among them is a second limit beside the budget; without it a method that
+    plays goes on until the budget is used up."""
+
+
+class CompareConfig(Section):
+    """Methods x seeds from one start checkpoint with equally many environment steps."""
+
+    name: str | None = None
+    """Folder of the comparison inside `output`; a file without one lends its own name."""
+    output: Path = Field(default=Path("runs"), validate_default=False)  # strict JSON knows no Path
+    """Folder that holds runs and comparisons."""
+    base: Path
+    """Recipe that the methods share; a path is tried from here, then from the file's folder."""
+    methods: dict[str, MethodConfig] = Field(min_length=1)
+    """Label -> what makes it this method."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Settings for all methods, before a method's own."""
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    """Seeds of the runs of every method; three are the fewest for naming a winner."""
+    environment_steps: int = Field(ge=1)
+    """Decisions that each run's policy may take in training; see `trainer.max_environment_steps`.
+    Supervised fine-tuning takes none and ends by its own `trainer.max_updates`."""
+    splits: tuple[str, ...] = Field(default=("id",), min_length=1)
+    """Splits that every run is measured on."""
+    episodes: int = Field(default=200, ge=1)
+    """Games per split and run, on starts that are a function of the seed alone."""
+    samples_per_start: int = Field(default=4, ge=1)
+    """Games from each start; the N of Div@N and the largest k of pass@k."""
+    jobs: int | None = Field(default=None, ge=1)
+    """Runs at the same time; null for one a core, or a single one where runs use a GPU."""
+    exact: bool = False
+    """Whether the distance to the exact law is computed too; needs constrained actions and no
+    thought. A split too large for it is named in the summary."""
+
+    @field_validator("methods")
+    @classmethod
+    def _labels_are_folders(cls, methods: dict[str, MethodConfig]) -> dict[str, MethodConfig]:
+        for label in methods:
+            if not re.fullmatch(r"\w[\w.-]*", label, re.ASCII) or label in RESERVED:
+                raise ValueError(
+                    f'found "{label}" as a method\'s label, expected letters, digits, "_", "-", '
+                    f'"." and none of {", ".join(RESERVED)}: rename it'
+                )
+        return methods
+
+    @field_validator("seeds")
+    @classmethod
+    def _no_seed_twice(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError(f"found seeds {list(seeds)}, expected each once and none below 0")
+        return seeds
+
+    @property
+    def folder(self) -> Path:
+        """Where all runs and the summary go, `output/name`."""
+        assert self.name is not None, "load_comparison() names every comparison"
+        return self.output / self.name
+
+    def changed(self, label: str) -> dict[str, tuple[Any, str]]:
+        """Dotted path of each setting that a method overrides -> (value, where that is said)."""
+        found = {}
+        for place, overrides in (
+            ("overrides", self.overrides),
+            (f"methods.{label}.overrides", self.methods[label].overrides),
+        ):
+            for name, value in overrides.items():
+                for path, leaf in _settings_in(name, value):
+                    found.pop(path, None)  # applied in the order given, the method's own last
+                    found[path] = leaf, f"{place}.{name}"
+        return found
+
+
+def _settings_in(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A plain section's settings one by one; what is chosen by its type stays whole."""
+    kind: Any = RunConfig
+    for part in path.split("."):
+        fields = kind.model_fields if _is_plain(kind) else {}
+        kind = fields[part].annotation if part in fields else None
+    if isinstance(value, dict) and _is_plain(kind):
+        for name, inner in value.items():
+            yield from _settings_in(f"{path}.{name}", inner)
+    else:
+        yield path, value
+
+
+def _is_plain(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section) and kind is not Schedule

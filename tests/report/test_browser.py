@@ -1,0 +1,147 @@
+"""The page in a real browser: opens, filters, steps, keeps its place, complains of nothing."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from gflowvlm.report.page import write_page
+from gflowvlm.report.recording import Recording
+from gflowvlm.report.sources import read_subject
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=chromium)
+
+
+@pytest.fixture
+def show(tmp_path: Path, browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a subject's page; fails at last if the browser had anything to complain of."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(
+        folder: Path, *, at: str = "", reload_every: float | None = None, width: int = 1280
+    ) -> Page:
+        subject = read_subject(folder)
+        firsts = {run.method: run.folder for run in reversed(subject.runs)}
+        kept = {name: Recording.read(run) for name, run in firsts.items()}
+        games = {name: each for name, each in kept.items() if each}
+        path = tmp_path / "report.html"
+        write_page(replace(subject, recordings=games), path, reload_every=reload_every)
+        context = browser.new_context(viewport={"width": width, "height": 844})
+        context.set_default_timeout(60_000)  # a busy machine
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda said: complaints.append(said.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda asked: complaints.extend(_remote(asked.url)))
+        page.goto(f"file://{path}{at}")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def _remote(url: str) -> list[str]:
+    return [] if url.startswith(("file:", "data:")) else [url]
+
+
+def listed(page: Page) -> list[str]:
+    return page.locator("#list li").all_inner_texts()
+
+
+def step(page: Page) -> str:
+    return page.locator(".steer output").inner_text()
+
+
+def test_filters_narrow_the_list_and_say_so(
+    show: Callable[..., Page], make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    page = show(make_run(tmp_path / "run"))
+    assert len(listed(page)) == 8
+    page.get_by_label("Split").select_option("ood")
+    page.get_by_label("Outcome").select_option("goal reached")
+    page.get_by_label("at least").fill("2")
+    assert len(listed(page)) == 1  # of four ood games two are won, one of them in three steps
+    assert "3 steps" in listed(page)[0]
+    assert page.locator("#found").inner_text() == "1 of 8 episodes"
+    page.get_by_label("at least").fill("9")
+    assert page.get_by_text("No episode fits these filters.").is_visible()
+    page.get_by_role("button", name="Clear").click()
+    assert len(listed(page)) == 8
+    page.get_by_label("one of each solution").check()
+    assert len(listed(page)) == 4  # the won ones, whose solutions differ
+
+
+def test_arrow_keys_step_through_a_game_and_from_game_to_game(
+    show: Callable[..., Page], make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    page = show(make_run(tmp_path / "run"))
+    page.get_by_role("listbox", name="Episodes").focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    assert page.locator("#list [aria-selected=true]").get_attribute("id") == "game-2"
+    assert step(page) == "step 2 of 3"
+    assert "(wrong: 9)" in page.locator(".words").inner_text()
+    assert page.locator(".sheet tr.now td").last.inner_text() == "0.50"
+    assert "75.0%" in page.locator(".choices").inner_text()
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowRight")  # the last step stays the last
+    assert step(page) == "step 3 of 3"
+    page.get_by_role("button", name="back").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # focus has stayed on the button
+    assert step(page) == "step 1 of 3"
+    assert page.locator("#viewer img").evaluate("image => image.naturalWidth") == 8
+
+
+def test_the_address_brings_back_what_was_seen(
+    show: Callable[..., Page], make_comparison: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    folder = make_comparison(tmp_path / "tiny")
+    page = show(folder, reload_every=3)
+    with page.expect_event("load"):  # the page watches: what follows fits between two loads
+        pass
+    page.get_by_label("Method").select_option("ppo")
+    page.get_by_role("listbox", name="Episodes").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    with page.expect_event("load"):
+        pass
+    assert step(page) == "step 2 of 2"
+    again = show(folder, at=page.evaluate("location.hash"))
+    assert step(again) == "step 2 of 2"
+    assert len(listed(again)) == 8
+    assert all(text.startswith("\u2713\nppo") or "ppo, " in text for text in listed(again))
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_screen_and_every_control_has_a_name(
+    width: int, show: Callable[..., Page], make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    page = show(make_run(tmp_path / "run"), width=width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    nameless = page.evaluate(
+        """[...document.querySelectorAll("select, input, button, [tabindex]")]
+           .filter((node) => !(node.labels?.length || node.ariaLabel || node.textContent.trim()))
+           .map((node) => node.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def test_what_a_model_says_is_shown_as_text(
+    show: Callable[..., Page], make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    page = show(make_run(tmp_path / "run"))
+    assert "onerror=" in page.locator(".words").inner_text()
+    assert page.title() == "run - gflowvlm report"
+    assert page.locator("img").count() == 1
