@@ -116,6 +116,27 @@ def sft_gap(generator: torch.Generator) -> float:
     return gap(ours, theirs, leaf)
 
 
+def taught(old: Tensor, reference: Tensor, mask: Tensor, advantage: Tensor) -> list[Lesson]:
+    """Games of one reply each, from [N, S] log-probs and [N] advantages."""
+    nothing: Any = None
+    return [
+        Lesson(
+            experience=Experience(
+                episode=nothing,
+                rows=(),
+                log_reward=0.0,
+                reward=each[None],
+                log_prob=old[row][mask[row]].sum()[None],
+                log_ref=reference[row][mask[row]].sum()[None],
+                token_log_prob=old[row][mask[row]],
+                token_log_ref=reference[row][mask[row]],
+            ),
+            estimate=Estimate(advantage=each[None]),
+        )
+        for row, each in enumerate(advantage)
+    ]
+
+
 def grpo_gap(
     generator: torch.Generator,
     ratio: Literal["token", "sequence"],
@@ -157,23 +178,7 @@ def grpo_gap(
         step_weight=0.0,
         gamma=1.0,
     )
-    nothing: Any = None
-    lessons = [
-        Lesson(
-            experience=Experience(
-                episode=nothing,
-                rows=(),
-                log_reward=0.0,
-                reward=each[None],
-                log_prob=old[row][mask[row]].sum()[None],
-                log_ref=reference[row][mask[row]].sum()[None],
-                token_log_prob=old[row][mask[row]],
-                token_log_ref=reference[row][mask[row]],
-            ),
-            estimate=Estimate(advantage=each[None]),
-        )
-        for row, each in enumerate(advantage)
-    ]
+    lessons = taught(old, reference, mask, advantage)
     return gap(method.loss(scores_of(leaf, mask), lessons, kl).loss, theirs, leaf)
 
 
