@@ -56,7 +56,7 @@ def test_every_launch_is_read_by_the_test_above() -> None:
 
 def test_the_slurm_example_starts_one_launcher_a_machine(tmp_path: Path) -> None:
     tools = {
-        "scontrol": "echo first; echo second",
+        "scontrol": "echo first; seq 100000",  # more than a pipe holds
         "srun": 'shift; "$@"',
         "accelerate": 'printf "%s\\n" "$@"',
     }

@@ -13,8 +13,8 @@
 # longer update loses is itself, earlier checkpoints stay.
 set -euo pipefail
 
-address="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
-export address gpus=$((SLURM_NNODES * SLURM_GPUS_ON_NODE))
+machines="$(scontrol show hostnames "$SLURM_JOB_NODELIST")"
+export address="${machines%%$'\n'*}" gpus=$((SLURM_NNODES * SLURM_GPUS_ON_NODE))
 srun --kill-on-bad-exit=1 bash -c 'exec accelerate launch \
     --config_file configs/accelerate/several_nodes.yaml \
     --num_machines "$SLURM_NNODES" --num_processes "$gpus" \

@@ -194,9 +194,13 @@ CASES: dict[str, tuple[Objective, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+    ("case", "seed"),
+    [
+        pytest.param(case, seed, marks=pytest.mark.slow if seed or case == "db_done" else ())
+        for case in CASES
+        for seed in range(3)
+    ],
 )
-@pytest.mark.parametrize("case", CASES)
 def test_every_objective_reaches_the_exact_law_of_a_language_model(
     case: str,
     seed: int,
