@@ -7,12 +7,12 @@ a tenth of the time: the game is translated once, templates are parsed once, and
 import gc
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zlib import compress, decompress
 
 import fast_downward  # pyright: ignore[reportMissingImports]
@@ -99,7 +99,7 @@ class Engine:
         move = next((each for each in self.moves if each.command == command), None)
         if move is None:
             return NOTHING
-        self._state.apply(move)
+        self._state.apply(cast(Any, move))  # of an action its number alone is read
         text = self._derive(move.feedback, move.mapping)
         self._look()
         return text
@@ -188,13 +188,15 @@ class Translation:
 @lru_cache(maxsize=256)
 def translated(domain: str, problem: str) -> Translation:
     """A game in the planner's terms: a third of a second, so that it is kept."""
+    to_sas: Callable[..., Any] = fast_downward.pddl2sas  # gives two values, declares one
     with _undisturbed():
-        task, sas = fast_downward.pddl2sas(domain, problem, verbose=False)
+        task, sas = to_sas(domain, problem, verbose=False)
     types: dict[str, Sequence[str]] = {}
     for each in task.types:  # the domain names `object` once more: the first is the root
         types.setdefault(each.name, tuple(each.supertype_names))
     kinds = {each.name: each.type_name for each in task.objects}
-    atom_class = fast_downward.translate.pddl.conditions.Atom  # what else is there are costs
+    translator: Any = fast_downward.translate  # its modules are found on its own path
+    atom_class = translator.pddl.conditions.Atom  # what else is there are costs
     atoms = [each for each in task.init if isinstance(each, atom_class) and each.predicate != "="]
     return Translation(
         sas=compress(sas.encode("utf-8"), level=1),
@@ -250,7 +252,7 @@ def read_game(path: Path) -> dict[str, Any]:
 
 
 def _entity(name: str, kind: str) -> Any:
-    info = EntityInfo(name, kind)
+    info = cast(Any, EntityInfo(name, kind))
     info.name, info.definite, info.indefinite = name, "the", "a"
     return info
 
