@@ -11,7 +11,7 @@ from gflowvlm import __version__
 from gflowvlm.arguments import add_evaluate, gif, natural, positive
 from gflowvlm.config.load import dump_json, load, load_comparison
 from gflowvlm.errors import UserError
-from gflowvlm.verbs import alfworld, report
+from gflowvlm.verbs import alfworld, doctor, report
 
 _INTERRUPTED = 130  # what shells give for a process ended by SIGINT
 _USER_ERROR = 2
@@ -27,7 +27,8 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and give the exit code.
 
-    0, 1 where some runs of a comparison failed, 2 for a user's error, 130 when interrupted.
+    0; 1 where some runs of a comparison failed, or the doctor misses what all else needs; 2 for a
+    user's error; 130 when interrupted.
     """
     options = _parse(arguments)
     debug = os.environ.get("GFLOWVLM_DEBUG") == "1"
@@ -217,6 +218,7 @@ def _parser() -> _Parser:
     _add_pocket_build(_verb(pocket_verbs, "build", build_pocket))
     _verb(pocket_verbs, "card", show_card)
     alfworld.add_options(verbs)
+    _verb(verbs, "doctor", doctor.doctor)
     return parser
 
 

@@ -3,6 +3,7 @@
 # means that everything before it held too. Arguments go to pytest.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+provide_extra alfworld
 
 ruff check .
 ruff format --check .

@@ -5,7 +5,6 @@ a tenth of the time: the game is translated once, templates are parsed once, and
 """
 
 import gc
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,13 +27,13 @@ from textworld.logic import (  # pyright: ignore[reportMissingImports]
     Variable,
 )
 
+from gflowvlm_envs.alfworld.games import read_game
 from gflowvlm_envs.alfworld.grammar import Context, Logic
 from gflowvlm_envs.alfworld.move import Move
 
 NOTHING = "Nothing happens."
 _idle: list[Any] = []
 """Libraries without an engine. They are never unloaded: to load one after that crashes."""
-_KEYS = ("pddl_domain", "grammar", "pddl_problem")
 
 
 class Engine:
@@ -226,29 +225,6 @@ def _undisturbed() -> Iterator[None]:
         sys.argv = arguments
         if collects:
             gc.enable()
-
-
-def read_game(path: Path) -> dict[str, Any]:
-    """The content of a `game.tw-pddl`.
-
-    Raises:
-        ValueError: it is missing, is no JSON, or lacks what a game needs.
-    """
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(
-            f"{path}: found no game ({error.strerror}); name a game.tw-pddl"
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"{path}: the game is cut off or no JSON; get it again") from error
-    missing = [key for key in _KEYS if not isinstance(data, dict) or key not in data]
-    if missing:
-        raise ValueError(
-            f"{path}: found a game without {', '.join(missing)}, expected one of alfworld 0.4 or "
-            "newer: get the games of json_2.1.1 again"
-        )
-    return data
 
 
 def _entity(name: str, kind: str) -> Any:

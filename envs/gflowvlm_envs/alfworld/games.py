@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from gflowvlm_envs.alfworld.world import TASKS
 
@@ -23,6 +24,7 @@ MANIFEST = "generated.json"
 """Stands beside the layout's folder where the games were generated, not downloaded."""
 
 _GAME, _STORY = "game.tw-pddl", "traj_data.json"
+_KEYS = ("pddl_domain", "grammar", "pddl_problem")
 _UNSUPPORTED = ("movable", "Sliced")
 _TAIL = 65_536  # bytes from the end of a game file; `solvable` and the walkthrough stand there
 
@@ -98,6 +100,29 @@ def find_games(data: str | Path | None, split: str, task_types: Sequence[str]) -
         skipped=Counter(skipped),
         generated=(root / MANIFEST).is_file(),
     )
+
+
+def read_game(path: Path) -> dict[str, Any]:
+    """The content of a `game.tw-pddl`.
+
+    Raises:
+        ValueError: it is missing, is no JSON, or lacks what a game needs.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(
+            f"{path}: found no game ({error.strerror}); name a game.tw-pddl"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path}: the game is cut off or no JSON; get it again") from error
+    missing = [key for key in _KEYS if not isinstance(data, dict) or key not in data]
+    if missing:
+        raise ValueError(
+            f"{path}: found a game without {', '.join(missing)}, expected one of alfworld 0.4 or "
+            "newer: get the games of json_2.1.1 again"
+        )
+    return data
 
 
 @lru_cache(maxsize=32)

@@ -105,12 +105,13 @@ def _draw_room(image: Image.Image, view: View) -> float:
     size, draw = image.width, ImageDraw.Draw(image)
     rows = _rows(view.tiles)
     height = min(size / 20, 0.66 * size / max(1, len(rows)))
-    label = 0.3 * size
+    label = 0.32 * size
     pitch = (0.98 * size - label) / _PER_ROW
     for index, (kind, tiles) in enumerate(rows):
         top = 0.01 * size + index * height
         middle = top + height / 2
-        drawing.write(image, kind, (0.29 * size, middle), 0.75 * height, GREY, anchor="rm")
+        letters = _fitting(kind, 0.75 * height, 0.3 * size)
+        drawing.write(image, kind, (0.31 * size, middle), letters, GREY, anchor="rm")
         for column, tile in enumerate(tiles):
             left = label + column * pitch
             box = (left + 1, top + 1, left + pitch - 2, top + height - 2)
@@ -188,7 +189,13 @@ def _fit(
 ) -> None:
     """Write text as large as a box (left, top, width, height) allows, beginning at its left."""
     left, top, width, height = box
-    margin, size = 0.03 * image.width, 0.8 * height
-    while size > 4 and drawing.text_size(text, size)[0] > width - 1.5 * margin:
-        size -= 0.5  # hinted letters do not shrink in proportion
+    margin = 0.03 * image.width
+    size = _fitting(text, 0.8 * height, width - 1.5 * margin)
     drawing.write(image, text, (left + margin, top + 0.76 * height), size, color, anchor="ls")
+
+
+def _fitting(text: str, size: float, width: float) -> float:
+    """A font size of at most `size` at which the text is no wider than `width` pixels."""
+    while size > 4 and drawing.text_size(text, size)[0] > width:
+        size -= 0.5  # hinted letters do not shrink in proportion
+    return size

@@ -13,11 +13,21 @@ TRAIN, SEEN, UNSEEN = 6, 2, 6
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _packages() -> None:
+def _packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        # alfworld makes this folder when it is imported: not in the home of who runs the tests
+        patch.setenv("ALFWORLD_DATA", str(tmp_path_factory.mktemp("alfworld_data")))
+        if lack := _lack():
+            pytest.fail(lack, pytrace=False)
+        yield
+
+
+def _lack() -> str | None:
     try:
         require_packages()
     except ValueError as error:
-        pytest.fail(str(error), pytrace=False)
+        return str(error)
+    return None
 
 
 @pytest.fixture(scope="session")

@@ -128,3 +128,12 @@ def test_what_finds_no_room_is_counted() -> None:
     view = View((Tile("desk 1", None, things, True),), None)
     fewer = View((Tile("desk 1", None, things[:-1], True),), None)
     assert np.any(np.asarray(picture.draw(view, 64)) != np.asarray(picture.draw(fewer, 64)))
+
+
+@pytest.mark.parametrize("size", [192, 224, 336, 512])
+def test_the_longest_name_of_a_receptacle_is_not_cut(size: int) -> None:
+    tiles = [Tile(f"toiletpaperhanger {n}", None, None, False) for n in range(1, 13)]
+    room = np.asarray(picture.draw(View(tuple(tiles), None), size))[: size // 20]
+    assert np.any(room != picture.PAPER)
+    for edge in (0, -1):
+        assert np.all(room[:, edge] == picture.PAPER)
