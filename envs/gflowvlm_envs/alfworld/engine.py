@@ -71,8 +71,7 @@ class Engine:
             self._state = _State(self._library, self.problem, self._logic)
         except (Exception, SystemExit) as error:  # parsers of two packages, each with its own
             raise ValueError(
-                f"{path}: the game cannot be read ({type(error).__name__}: {_first_line(error)}); "
-                "make or download it again"
+                f"{path}: the game cannot be read ({_first_line(error)}); make or download it again"
             ) from error
         self._untouched = True
         found = {each.name: each.type for fact in self._state.facts for each in fact.arguments}
@@ -234,4 +233,5 @@ def _entity(name: str, kind: str) -> Any:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0][:120]
+    said = str(error).strip().split("\n", 1)[0][:120]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -98,7 +98,9 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
         if limit < 1:
             raise ValueError(f"found a limit of {limit} steps, expected at least 1: pass limit")
         if expert not in EXPERTS:
-            raise ValueError(f"found expert {expert!r}, expected one of {', '.join(EXPERTS)}")
+            raise ValueError(
+                f"found expert {expert!r}, expected one of {', '.join(EXPERTS)}: change it"
+            )
         if image_size < 64:
             raise ValueError(f"found image_size = {image_size}, expected at least 64: raise it")
         if render_mode not in (None, "rgb_array"):
