@@ -1,5 +1,6 @@
 """From a checked configuration to rejection sampling, DPO or self-play."""
 
+from dataclasses import replace
 from typing import assert_never
 
 from gflowvlm.baselines.expert import expert_episodes
@@ -47,11 +48,13 @@ def _rejection(
     processes: Processes,
 ) -> RejectionTraining:
     kept = _kept_games(config, policy, collector, processes, section.round_updates)
-    kept.min_log_reward = section.min_log_reward
-    kept.keep = section.keep
-    kept.rounds_kept = section.rounds_kept
     return RejectionTraining(
-        kept=kept,
+        kept=replace(
+            kept,
+            min_log_reward=section.min_log_reward,
+            keep=section.keep,
+            rounds_kept=section.rounds_kept,
+        ),
         equal_starts=section.equal_starts,
         games_per_update=config.played,
         round_updates=section.round_updates,
