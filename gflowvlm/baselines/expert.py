@@ -1,4 +1,4 @@
-"""Games of an environment's expert as conversations, stored the way TRL reads vision data."""
+"""Games of an environment's expert, as episodes or as conversations."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,56 +6,20 @@ from typing import Any, Literal, cast
 
 import gymnasium
 import numpy as np
-from datasets import Dataset, Features, Image, List, Value
-from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
+from gflowvlm.baselines.conversations import EXPERT, Conversation
 from gflowvlm.config.policy import Layout
 from gflowvlm.episode import Episode, Reply
 from gflowvlm.errors import UserError
 from gflowvlm.policy.base import Policy
+from gflowvlm.policy.expert import TaughtTurn
 from gflowvlm.prompting.messages import turns_of
 from gflowvlm.prompting.reply import DONE_REPLY, format_reply
 from gflowvlm.rollouts.collect import Game, Plan, Played
 from gflowvlm.rollouts.environments import facts_of, observe
 from gflowvlm_envs.contract import Expert
 
-FEATURES = Features(
-    {
-        "messages": List(
-            {
-                "role": Value("string"),
-                "content": List({"type": Value("string"), "text": Value("string")}),
-            }
-        ),
-        "images": List(Image()),
-        "source": Value("string"),
-        "episode": Value("int64"),
-    }
-)
-"""TRL's conversational vision format; `source` says which part of the loss applies, and the
-conversations of one game share their `episode`."""
-
-EXPERT = "expert"
 _DONE_STREAM = 13  # keeps the draws of DONE apart from the game's own
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exchange:
-    """One turn of a conversation that is to be imitated."""
-
-    image: NDArray[np.uint8] | None  # [H, W, 3]
-    text: str  # what the user says beside the image; may be empty
-    reply: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conversation:
-    """One row of the data set: what the model reads and is to say."""
-
-    source: str  # EXPERT, or the name of a general skill
-    episode: int  # a game in the layouts `rewritten` and `none` is a conversation per decision
-    exchanges: Sequence[Exchange]
 
 
 def expert_games(
@@ -68,8 +32,8 @@ def expert_games(
     layout: Layout = "transcript",
     thought: bool = True,
     check: Callable[[dict[str, Any]], None] = lambda info: None,
-) -> Iterator[list[Exchange]]:
-    """The exchanges of one game a seed: the expert errs, in thought and action, by `mistakes`.
+) -> Iterator[list[TaughtTurn]]:
+    """The turns of one game a seed: the expert errs, in thought and action, by `mistakes`.
 
     Args:
         make: builds the environment; it must offer `expert`.
@@ -78,7 +42,7 @@ def expert_games(
         done_share: share of the games that end with DONE.
         done_at: at which history it is said, a uniformly drawn one before the end, or the goal
             (then games that miss it end without).
-        layout: how the history enters the text of an exchange.
+        layout: how the history enters the text of a turn.
         thought: False where a reply is the action alone.
         check: called with every `info` shown; raises if it may not be trained on.
 
@@ -103,7 +67,7 @@ def expert_games(
                 replies.append(DONE_REPLY)
         turns = turns_of(layout, shown, replies, thought=thought)
         yield [
-            Exchange(image=o.image, text=turn.text, reply=reply)
+            TaughtTurn(image=o.image, text=turn.text, reply=reply)
             for o, turn, reply in zip(shown, turns, replies, strict=True)
         ]
     environment.close()
@@ -213,81 +177,8 @@ def _play(
 
 
 def conversations_of(
-    game: Sequence[Exchange], layout: Layout, *, episode: int
+    game: Sequence[TaughtTurn], layout: Layout, *, episode: int
 ) -> list[Conversation]:
     """A game as the model reads it: one conversation, or one for each decision."""
-    parts = [game] if layout == "transcript" else [[exchange] for exchange in game]
-    return [Conversation(source=EXPERT, episode=episode, exchanges=part) for part in parts]
-
-
-def to_dataset(conversations: Iterable[Conversation]) -> Dataset:
-    """Conversations as rows of `messages` and `images`."""
-    rows = []
-    for conversation in conversations:
-        messages = []
-        for exchange in conversation.exchanges:
-            content = [] if exchange.image is None else [{"type": "image", "text": None}]
-            if exchange.text:
-                content.append({"type": "text", "text": exchange.text})
-            messages.append({"role": "user", "content": content})
-            reply = [{"type": "text", "text": exchange.reply}]
-            messages.append({"role": "assistant", "content": reply})
-        shown = [each.image for each in conversation.exchanges if each.image is not None]
-        rows.append(
-            {
-                "messages": messages,
-                "images": [PillowImage.fromarray(image) for image in shown],
-                "source": conversation.source,
-                "episode": conversation.episode,
-            }
-        )
-    return Dataset.from_list(rows, features=FEATURES)
-
-
-def from_dataset(dataset: Dataset) -> Iterator[Conversation]:
-    """The inverse of `to_dataset`; a user message carries at most one image.
-
-    Without `episode` every row is an episode of its own, without `source` an expert's.
-
-    Raises:
-        UserError: a row is not a sequence of questions and text answers, or lacks an image.
-    """
-    for number, row in enumerate(cast(Iterable[dict[str, Any]], dataset)):
-        messages, images = row["messages"], row["images"]
-        asked, answered = messages[::2], messages[1::2]
-        roles = [message["role"] for message in messages]
-        counts = [_images_in(question) for question in asked]
-        if (
-            roles != ["user", "assistant"] * len(answered)
-            or max(counts, default=0) > 1
-            or sum(counts) != len(images)
-        ):
-            raise UserError(
-                f"row {number}: found roles {roles} with {counts} images said and {len(images)} "
-                "stored, expected user and assistant in turn, at most one image a user message"
-            )
-        stored = iter(images)
-        yield Conversation(
-            source=row.get("source") or EXPERT,
-            episode=row.get("episode", number),
-            exchanges=[
-                Exchange(
-                    image=_pixels(next(stored)) if count else None,
-                    text=_text_of(question),
-                    reply=_text_of(answer),
-                )
-                for count, question, answer in zip(counts, asked, answered, strict=True)
-            ],
-        )
-
-
-def _images_in(message: dict[str, Any]) -> int:
-    return sum(part["type"] == "image" for part in message["content"])
-
-
-def _pixels(image: PillowImage.Image) -> NDArray[np.uint8]:
-    return np.asarray(image.convert("RGB"), dtype=np.uint8)
-
-
-def _text_of(message: dict[str, Any]) -> str:
-    return "".join(part["text"] for part in message["content"] if part["type"] == "text")
+    parts = [game] if layout == "transcript" else [[turn] for turn in game]
+    return [Conversation(source=EXPERT, episode=episode, turns=part) for part in parts]

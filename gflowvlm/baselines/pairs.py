@@ -1,15 +1,18 @@
 """Two replies to one history, one preferred: the same format, so that only what is said differs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
+from gflowvlm.baselines.conversations import StoredPair
 from gflowvlm.baselines.corruption import corrupt_digits, still_true
 from gflowvlm.batch import Row, last_decision_alone
 from gflowvlm.episode import Episode, Observation
 from gflowvlm.policy.base import EpisodeKey, Policy, Weights
+from gflowvlm.policy.expert import TaughtTurn
 from gflowvlm.prompting.reply import ParsedReply, format_reply, parse_reply
 
 _DIGITS, _WEAK, _CANDIDATE = 1, 2, 3  # streams of draws
@@ -42,8 +45,9 @@ class NoPair(StrEnum):
 Pair = tuple[Row, Row]
 """The preferred reply and the rejected one, each its row's only decision."""
 
-PairMaker = Callable[[Sequence[Step], Sequence[int]], list[Pair | NoPair]]
-"""Steps and the number of each within the run, which decides its draws -> their pairs."""
+PairMaker = Callable[[Sequence[Any], Sequence[int]], list[Pair | NoPair]]
+"""Steps (or stored pairs) and the number of each within the run, which decides its draws -> their
+pairs."""
 
 
 def steps_of(episodes: Sequence[Episode]) -> list[Step]:
@@ -69,6 +73,24 @@ def row_of(policy: Policy, step: Step, reply: str, *, thought_alone: bool = Fals
     """The step's history and a reply to it, which alone counts."""
     rows = policy.rows_of_episode(step.observations, [*step.replies, reply])
     return last_decision_alone(rows, thought_alone=thought_alone)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredPairs:
+    """Takes both replies as they are stored; the last turn's alone count."""
+
+    row_of_turns: Callable[[Sequence[TaughtTurn]], Row]
+
+    def __call__(self, stored: Sequence[StoredPair], numbers: Sequence[int]) -> list[Pair | NoPair]:
+        """The pair of each."""
+        return [(self._row(each.turns), self._row(_with_reply(each))) for each in stored]
+
+    def _row(self, turns: Sequence[TaughtTurn]) -> Row:
+        return last_decision_alone([self.row_of_turns(turns)])
+
+
+def _with_reply(stored: StoredPair) -> list[TaughtTurn]:
+    return [*stored.turns[:-1], replace(stored.turns[-1], reply=stored.rejected)]
 
 
 @dataclass(frozen=True, kw_only=True)

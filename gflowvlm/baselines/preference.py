@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +12,9 @@ from torch import Tensor
 from gflowvlm.baselines.contrast import logistic_loss
 from gflowvlm.baselines.kept import KeptGames
 from gflowvlm.baselines.opponents import Opponents
-from gflowvlm.baselines.pairs import NoPair, Pair, PairMaker, Step, steps_of
+from gflowvlm.baselines.pairs import NoPair, Pair, PairMaker, steps_of
 from gflowvlm.baselines.sft import in_epochs
 from gflowvlm.batch import StepScores, rows_of
-from gflowvlm.episode import Episode
 from gflowvlm.errors import UserError
 from gflowvlm.objectives.base import ObjectiveOutput
 from gflowvlm.objectives.work import Work
@@ -73,7 +72,7 @@ class PreferenceTraining:
     rejected replies.
     """
 
-    games: KeptGames | Sequence[Episode]  # whose replies are preferred: own ones, or an expert's
+    steps: KeptGames | Sequence[Any]  # own successes, an expert's steps, or stored pairs
     make_pairs: PairMaker
     opponents: Opponents
     beta: float
@@ -90,8 +89,8 @@ class PreferenceTraining:
         metrics: dict[str, float] = {}
         if place == 0:
             self.opponents.renew()
-            if isinstance(self.games, KeptGames):
-                metrics |= self.games.play(update)
+            if isinstance(self.steps, KeptGames):
+                metrics |= self.steps.play(update)
         pairs, refused = self._pairs(update, number, place)
         told = self.processes.gather((len(pairs), refused))
         total = sum(count for count, _ in told)
@@ -103,7 +102,7 @@ class PreferenceTraining:
             )
         rows = rows_of(pairs)
         log_mu = self.opponents.log_prob(rows).view(-1, 2) if rows else torch.zeros(0, 2)
-        cost = self.games.cost(update) if isinstance(self.games, KeptGames) else (0, 0)
+        cost = self.steps.cost(update) if isinstance(self.steps, KeptGames) else (0, 0)
         work = Work(
             episodes=pairs,
             loss=PairLoss(
@@ -129,28 +128,23 @@ class PreferenceTraining:
     def save(self, folder: Path) -> None:
         """Write the opponents, and own games where there are any."""
         self.opponents.save(folder)
-        if isinstance(self.games, KeptGames):
-            self.games.save(folder)
+        if isinstance(self.steps, KeptGames):
+            self.steps.save(folder)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
         self.opponents.load(folder)
-        if isinstance(self.games, KeptGames):
-            self.games.load(folder)
-
-    @cached_property
-    def _taught(self) -> list[Step]:
-        assert not isinstance(self.games, KeptGames), "own games change every round"
-        return steps_of(self.games)
+        if isinstance(self.steps, KeptGames):
+            self.steps.load(folder)
 
     def _pairs(self, update: int, number: int, place: int) -> tuple[list[Pair], Counter[str]]:
         """This process's pairs of an update, and why others could not be made."""
         count = self.pairs_per_update
-        if isinstance(self.games, KeptGames):
-            steps = steps_of([game.episode for game in self.games.games])
+        if isinstance(self.steps, KeptGames):
+            steps = steps_of([game.episode for game in self.steps.games])
             drawn = in_epochs((self.seed, _STREAM, number), place * count, count, of=len(steps))
         else:
-            steps = self._taught
+            steps = self.steps
             drawn = in_epochs((self.seed, _STREAM), update * count, count, of=len(steps))
         mine = self.processes.deal(list(enumerate(drawn, start=update * count)))
         made = self.make_pairs([steps[i] for _, i in mine], [each for each, _ in mine])

@@ -1,5 +1,6 @@
 """Baselines that learn from replies kept or compared: rejection sampling, DPO, self-play."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -57,6 +58,9 @@ class DirectPreference(Section):
     no pair."""
     verify: bool = False
     """Whether corrupted digits that still say nothing false make no pair."""
+    data: Path | None = Field(default=None, validate_default=False)
+    """Stored pairs in place of both: a folder written by `Dataset.save_to_disk()` with TRL's
+    columns `prompt`, `chosen`, `rejected` (messages) and `images`. Answers count whole."""
     reference: Literal["start", "round"] = "start"
     """The policy that training started from, or the one that began the round."""
     round_updates: int = Field(default=20, ge=1)
@@ -68,6 +72,17 @@ class DirectPreference(Section):
             raise ValueError(
                 f"found verify = true with rejected = {self.rejected}, expected digits, whose "
                 "truth can be checked: set verify to false or rejected to digits"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stored_pairs_are_whole(self) -> "DirectPreference":
+        defaults = DirectPreference.model_construct()
+        asked = [n for n in ("chosen", "rejected") if getattr(self, n) != getattr(defaults, n)]
+        if self.data is not None and asked:
+            raise ValueError(
+                f"found data together with {' and '.join(asked)}, but stored pairs have both their "
+                "replies: leave one of them out"
             )
         return self
 

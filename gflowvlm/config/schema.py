@@ -130,7 +130,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _rejected_replies_can_be_made(self) -> "RunConfig":
-        if not isinstance(self.objective, DirectPreference):
+        if not isinstance(self.objective, DirectPreference) or self.objective.data is not None:
             return self
         if self.objective.rejected == "digits" and not self.policy.thought:
             raise ValueError(

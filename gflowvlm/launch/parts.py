@@ -26,6 +26,7 @@ from gflowvlm.rollouts.reward import build_reward
 from gflowvlm.trainer.balance import BalanceTraining
 from gflowvlm.trainer.loop import Method
 from gflowvlm.trainer.offpolicy import OffPolicy
+from gflowvlm.trainer.player import GroupPlayer
 from gflowvlm.trainer.reinforcement import ReinforcementTraining
 
 RESCORE_TOLERANCE = {"float32": 0.01, "bfloat16": 0.5}  # nats a token
@@ -106,45 +107,50 @@ def build_method(config: RunConfig, policy: VLMPolicy, processes: Processes) -> 
         return preference_method(
             config, policy, build_collector(config, config.environment.train_split), processes
         )
+    objective = build_objective(config.objective)
     return BalanceTraining(
         policy=policy,
-        collector=build_collector(config, config.environment.train_split),
+        player=_player(config, processes, uses_prefixes=objective.uses_prefixes),
         reward=build_reward(config.reward),
-        objective=build_objective(config.objective),
+        objective=objective,
         alpha=config.alpha,
         beta=config.beta,
         thought_weight=config.policy.thought_weight,
-        groups_per_update=settings.groups_per_update,
-        group_size=settings.group_size,
-        shared_chance=settings.shared_chance,
         rows_per_pass=settings.rows_per_pass,
         exploration_temperature=config.exploration.temperature,
         off_policy=build_off_policy(config, policy, processes),
         rescore_tolerance=RESCORE_TOLERANCE[config.policy.dtype],
-        processes=processes,
     )
 
 
 def _reinforcement(
     config: RunConfig, section: ReinforcementConfig, policy: VLMPolicy, processes: Processes
 ) -> ReinforcementTraining:
-    settings, weight = config.trainer, config.policy.thought_weight
+    method = build_policy_gradient(section, thought_weight=config.policy.thought_weight)
     return ReinforcementTraining(
         policy=policy,
-        collector=build_collector(config, config.environment.train_split),
+        player=_player(config, processes, uses_prefixes=method.uses_prefixes),
         reward=build_reward(config.reward),
-        method=build_policy_gradient(section, thought_weight=weight),
+        method=method,
         epochs=section.epochs,
         minibatches=section.minibatches,
         kl_coefficient=section.kl_coefficient,
         alpha=config.alpha,
         beta=config.beta,
-        thought_weight=weight,
+        thought_weight=config.policy.thought_weight,
+        rows_per_pass=config.trainer.rows_per_pass,
+        rescore_tolerance=RESCORE_TOLERANCE[config.policy.dtype],
+    )
+
+
+def _player(config: RunConfig, processes: Processes, *, uses_prefixes: bool) -> GroupPlayer:
+    settings = config.trainer
+    return GroupPlayer(
+        collector=build_collector(config, config.environment.train_split),
         groups_per_update=settings.groups_per_update,
         group_size=settings.group_size,
+        uses_prefixes=uses_prefixes,
         shared_chance=settings.shared_chance,
-        rows_per_pass=settings.rows_per_pass,
-        rescore_tolerance=RESCORE_TOLERANCE[config.policy.dtype],
         processes=processes,
     )
 

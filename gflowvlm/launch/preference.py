@@ -1,16 +1,24 @@
 """From a checked configuration to rejection sampling, DPO or self-play."""
 
+from dataclasses import replace
 from typing import assert_never
 
+from gflowvlm.baselines.conversations import StoredPair, read_pairs
 from gflowvlm.baselines.expert import expert_episodes
 from gflowvlm.baselines.kept import KeptGames
 from gflowvlm.baselines.opponents import OpponentReplies, Opponents
-from gflowvlm.baselines.pairs import CorruptedDigits, PairMaker, WeakReplies
+from gflowvlm.baselines.pairs import (
+    CorruptedDigits,
+    PairMaker,
+    Step,
+    StoredPairs,
+    WeakReplies,
+    steps_of,
+)
 from gflowvlm.baselines.preference import PreferenceTraining
 from gflowvlm.baselines.rejection import RejectionTraining
 from gflowvlm.config.preference import DirectPreference, RejectionSampling, SelfPlay
 from gflowvlm.config.schema import RunConfig
-from gflowvlm.episode import Episode
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.processes import Processes
 from gflowvlm.rollouts.collect import Collector, plan_groups
@@ -47,11 +55,13 @@ def _rejection(
     processes: Processes,
 ) -> RejectionTraining:
     kept = _kept_games(config, policy, collector, processes, section.round_updates)
-    kept.min_log_reward = section.min_log_reward
-    kept.keep = section.keep
-    kept.rounds_kept = section.rounds_kept
     return RejectionTraining(
-        kept=kept,
+        kept=replace(
+            kept,
+            min_log_reward=section.min_log_reward,
+            keep=section.keep,
+            rounds_kept=section.rounds_kept,
+        ),
         equal_starts=section.equal_starts,
         games_per_update=config.played,
         round_updates=section.round_updates,
@@ -67,17 +77,19 @@ def _direct(
     collector: Collector,
     processes: Processes,
 ) -> PreferenceTraining:
-    games: KeptGames | list[Episode]
+    steps: KeptGames | list[Step] | list[StoredPair]
     match section.chosen:
+        case _ if section.data is not None:
+            steps = read_pairs(section.data)
         case "own":
-            games = _kept_games(config, policy, collector, processes, section.round_updates)
+            steps = _kept_games(config, policy, collector, processes, section.round_updates)
         case "expert":
-            games = _expert_games(config, section.episodes, mistakes=0.0)
+            steps = _expert_steps(config, section.episodes, mistakes=0.0)
         case _:
             assert_never(section.chosen)
     by_round = section.reference == "round"
     return PreferenceTraining(
-        games=games,
+        steps=steps,
         make_pairs=_rejected(config, section, policy),
         opponents=_opponents(config, policy, alpha=0.0 if by_round else 1.0, history=1),
         beta=section.beta,
@@ -95,7 +107,7 @@ def _self_play(
 ) -> PreferenceTraining:
     opponents = _opponents(config, policy, alpha=section.alpha, history=section.history)
     return PreferenceTraining(
-        games=_expert_games(config, section.episodes, mistakes=section.mistakes),
+        steps=_expert_steps(config, section.episodes, mistakes=section.mistakes),
         make_pairs=OpponentReplies(
             policy=policy,
             opponents=opponents,
@@ -116,6 +128,8 @@ def _self_play(
 
 def _rejected(config: RunConfig, section: DirectPreference, policy: VLMPolicy) -> PairMaker:
     match section.rejected:
+        case _ if section.data is not None:
+            return StoredPairs(row_of_turns=policy.row_of_turns)
         case "digits":
             return CorruptedDigits(policy=policy, seed=config.seed, verify=section.verify)
         case "weak":
@@ -164,10 +178,10 @@ def _kept_games(
     )
 
 
-def _expert_games(config: RunConfig, episodes: int, *, mistakes: float) -> list[Episode]:
+def _expert_steps(config: RunConfig, episodes: int, *, mistakes: float) -> list[Step]:
     """Played by every process alike; starts are those of `sft` with the same seed."""
     environment = config.environment
-    return expert_episodes(
+    games = expert_episodes(
         make_environment(environment.id, environment.train_split, environment.kwargs),
         plan_groups(config.seed, "expert", first_group=0, groups=episodes, group_size=1),
         environment_id=environment.id,
@@ -175,3 +189,4 @@ def _expert_games(config: RunConfig, episodes: int, *, mistakes: float) -> list[
         mistakes=mistakes,
         thought=config.policy.thought,
     )
+    return steps_of(games)

@@ -9,15 +9,8 @@ from typing import Any
 from datasets import Dataset, load_from_disk
 from numpy.random import default_rng
 
-from gflowvlm.baselines.expert import (
-    EXPERT,
-    Conversation,
-    Exchange,
-    conversations_of,
-    expert_games,
-    from_dataset,
-    to_dataset,
-)
+from gflowvlm.baselines.conversations import EXPERT, Conversation, from_dataset, to_dataset
+from gflowvlm.baselines.expert import conversations_of, expert_games
 from gflowvlm.batch import Row
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
@@ -41,11 +34,8 @@ def supervised_episodes(
     assert isinstance(section, SupervisedFineTuning)
 
     def row(conversation: Conversation) -> Row:
-        turns = [
-            TaughtTurn(image=e.image, text=e.text, reply=e.reply) for e in conversation.exchanges
-        ]
         parts = section.loss_on if conversation.source == EXPERT else WHOLE_REPLY
-        return policy.row_of_turns(turns, loss_on=parts)
+        return policy.row_of_turns(conversation.turns, loss_on=parts)
 
     dataset = load_from_disk(str(processes.from_main(lambda: store_dataset(config, section))))
     assert isinstance(dataset, Dataset)
@@ -88,8 +78,8 @@ def _conversations(config: RunConfig, section: SupervisedFineTuning) -> Iterator
         yield Conversation(
             source=conversation[0].skill,
             episode=section.episodes + number,
-            exchanges=[
-                Exchange(image=turn.image, text=turn.question, reply=turn.reply)
+            turns=[
+                TaughtTurn(image=turn.image, text=turn.question, reply=turn.reply)
                 for turn in conversation
             ],
         )

@@ -1,7 +1,7 @@
 """GFlowNet training: play groups of episodes, score them, judge their balance."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,9 +13,8 @@ from gflowvlm.objectives.balance import terminal_balance
 from gflowvlm.objectives.base import Objective
 from gflowvlm.objectives.work import Work
 from gflowvlm.policy.base import Policy
-from gflowvlm.processes import ALONE, Processes
 from gflowvlm.rollouts.arrange import arrange, weighted_log_prob
-from gflowvlm.rollouts.collect import Collector, Played
+from gflowvlm.rollouts.collect import Played
 from gflowvlm.rollouts.replay import Trajectory
 from gflowvlm.rollouts.reward import RewardMap
 from gflowvlm.trainer.judge import Judge
@@ -33,32 +32,16 @@ class BalanceTraining:
     """
 
     policy: Policy
-    collector: Collector
+    player: GroupPlayer  # of the policy's own episodes
     reward: RewardMap
     objective: Objective
     alpha: float
     beta: Schedule
     thought_weight: float
-    groups_per_update: int
-    group_size: int
     rows_per_pass: int
     exploration_temperature: Schedule
     off_policy: OffPolicy
     rescore_tolerance: float  # nats a token; more between sampling and scoring stops the run
-    shared_chance: bool = False  # the episodes of a group meet the same chance
-    processes: Processes = ALONE
-    player: GroupPlayer = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Make the player of the policy's own episodes."""
-        self.player = GroupPlayer(
-            collector=self.collector,
-            groups_per_update=self.groups_per_update,
-            group_size=self.group_size,
-            uses_prefixes=self.objective.uses_prefixes,
-            shared_chance=self.shared_chance,
-            processes=self.processes,
-        )
 
     def prepare(self, update: int) -> list[Work]:
         """Play the update's episodes; `update` counts from 0 and decides all seeds."""
@@ -73,12 +56,12 @@ class BalanceTraining:
         replayed = self.off_policy.recall(
             update,
             own,
-            group_size=self.group_size,
+            group_size=self.player.group_size,
             couples_rows=self.objective.couples_rows,
         )
         batch = [*fresh, *replayed]
         added = self.off_policy.metrics(played.owned, taught, replayed)
-        total = sum(self.processes.gather(len(batch)))
+        total = sum(self.player.processes.gather(len(batch)))
         judge = Judge(
             objective=self.objective,
             alpha=self.alpha,
@@ -171,6 +154,6 @@ class BalanceTraining:
                 beta=beta,
             )
             implied = terminal_balance(batch).tolist()
-        everyones = [value for part in self.processes.gather(implied) for value in part]
+        everyones = [value for part in self.player.processes.gather(implied) for value in part]
         if everyones:
             self.policy.initialise_flow(sum(everyones) / len(everyones))

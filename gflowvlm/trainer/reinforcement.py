@@ -1,7 +1,7 @@
 """Reinforcement learning: play groups of episodes, then go through them several times."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,8 @@ from gflowvlm.batch import StepScores, rows_of
 from gflowvlm.config.schedule import Schedule
 from gflowvlm.objectives.work import Sample, Work
 from gflowvlm.policy.base import Policy
-from gflowvlm.processes import ALONE, Processes
 from gflowvlm.rollouts.arrange import weighted_log_prob
-from gflowvlm.rollouts.collect import Collector, Played
+from gflowvlm.rollouts.collect import Played
 from gflowvlm.rollouts.reward import RewardMap
 from gflowvlm.trainer.gradient import score_in_passes
 from gflowvlm.trainer.judge import SAMPLED_EPISODES, rescore_gap, samples_of
@@ -35,33 +34,17 @@ class ReinforcementTraining:
     """
 
     policy: Policy
-    collector: Collector
+    player: GroupPlayer  # of the policy's own episodes
     reward: RewardMap
     method: PolicyGradient
     epochs: int
-    minibatches: int  # of an epoch; divide `groups_per_update`
+    minibatches: int  # of an epoch; divide `player.groups_per_update`
     kl_coefficient: float | None  # c, nats of log R a nat; None for 1 / beta
     alpha: float
     beta: Schedule
     thought_weight: float
-    groups_per_update: int
-    group_size: int
     rows_per_pass: int
     rescore_tolerance: float  # nats a token; more between sampling and scoring stops the run
-    shared_chance: bool = False  # the episodes of a group meet the same chance
-    processes: Processes = ALONE
-    player: GroupPlayer = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Make the player of the policy's own episodes."""
-        self.player = GroupPlayer(
-            collector=self.collector,
-            groups_per_update=self.groups_per_update,
-            group_size=self.group_size,
-            uses_prefixes=self.method.uses_prefixes,
-            shared_chance=self.shared_chance,
-            processes=self.processes,
-        )
 
     def prepare(self, update: int) -> Iterator[Work]:
         """Play the update's episodes, then give `epochs * minibatches` steps on them.
@@ -122,8 +105,8 @@ class ReinforcementTraining:
         that processes, which have neighbouring groups, have about equal shares of every one.
         """
         rng = np.random.default_rng([self.player.collector.run_seed, _STREAM, update])
-        rows = (self.groups_per_update // self.minibatches, 1)
-        first = update * self.groups_per_update
+        rows = (self.player.groups_per_update // self.minibatches, 1)
+        first = update * self.player.groups_per_update
         parts: list[list[Lesson]] = []
         for _ in range(self.epochs):
             dealt = rng.permuted(np.tile(np.arange(self.minibatches), rows), axis=1).ravel()
@@ -132,7 +115,7 @@ class ReinforcementTraining:
                     [x for x in lessons if dealt[x.experience.episode.group - first] == number]
                 )
         own = [sum(self.method.units(each.experience) for each in part) for part in parts]
-        units = [sum(told) for told in zip(*self.processes.gather(own), strict=True)]
+        units = [sum(told) for told in zip(*self.player.processes.gather(own), strict=True)]
         return [(part, total) for part, total in zip(parts, units, strict=True) if total]
 
     def _experiences(
@@ -150,7 +133,7 @@ class ReinforcementTraining:
                 reference = score_in_passes(self.policy.score_reference, rows, self.rows_per_pass)
             old, entropy = self._split(played, scores, reference, kl), scores.entropy.tolist()
         divergence = [(each.log_prob - each.log_ref).sum().item() for each in old]
-        told = self.processes.gather((gap, divergence, entropy))
+        told = self.player.processes.gather((gap, divergence, entropy))
         gaps, divergences, entropies = zip(*told, strict=True)
         return old, {
             "rescore_gap": max(gaps),
@@ -200,7 +183,7 @@ class ReinforcementTraining:
     def _initialise_value(self, old: Sequence[Experience]) -> list[Experience]:
         """Let V begin at the mean of what all processes' first decisions earned from there on."""
         to_go = [value for each in old for value in discounted_sum(each.reward, 1.0).tolist()]
-        mean = _mean(self.processes.gather(to_go))
+        mean = _mean(self.player.processes.gather(to_go))
         self.policy.initialise_value(mean)
         return [
             replace(each, value=torch.full((each.length + 1,), mean, dtype=torch.float64))
@@ -210,7 +193,7 @@ class ReinforcementTraining:
     def _lessons(self, old: Sequence[Experience]) -> tuple[list[Lesson], dict[str, float]]:
         """What the episodes teach, and what that is like over all processes' decisions."""
         estimates = self.method.estimate(old) if old else []
-        told = self.processes.gather(
+        told = self.player.processes.gather(
             (
                 [value for each in estimates for value in each.advantage.tolist()],
                 [v for e in estimates if e.target is not None for v in e.target.tolist()],

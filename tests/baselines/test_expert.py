@@ -1,21 +1,11 @@
 import json
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pytest
-from datasets import Dataset, load_from_disk
 
-from gflowvlm.baselines.expert import (
-    Conversation,
-    Exchange,
-    ExpertPlayer,
-    conversations_of,
-    expert_games,
-    from_dataset,
-    to_dataset,
-)
+from gflowvlm.baselines.conversations import from_dataset, to_dataset
+from gflowvlm.baselines.expert import ExpertPlayer, conversations_of, expert_games
 from gflowvlm.errors import UserError
 from gflowvlm.exact.tree import enumerate_tree
 from gflowvlm.policy.starts import read_starts
@@ -69,32 +59,13 @@ def test_no_number_above_five_is_shown_in_training() -> None:
     assert max(shown) == 5
 
 
-def test_a_data_set_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
-    games = [
-        Conversation(source="expert", episode=4 + number, exchanges=game)
-        for number, game in enumerate(expert_games(make, seeds=range(3), mistakes=0.4))
-    ]
-    to_dataset(games).save_to_disk(str(tmp_path / "data"))
-    stored = load_from_disk(str(tmp_path / "data"))
-    assert isinstance(stored, Dataset)
-    first = stored[0]["messages"][0]
-    assert first["role"] == "user"
-    assert [part["type"] for part in first["content"]] == ["image", "text"]
-    again = list(from_dataset(stored))
-    assert [(read.source, read.episode) for read in again] == [("expert", n) for n in (4, 5, 6)]
-    for game, read in zip(games, again, strict=True):
-        for turn, back in zip(game.exchanges, read.exchanges, strict=True):
-            assert (back.text, back.reply) == (turn.text, turn.reply)
-            np.testing.assert_array_equal(turn.image, back.image)
-
-
 def test_a_rewritten_game_is_a_conversation_for_each_decision() -> None:
     seeds = range(3)
     whole = list(expert_games(make, seeds=seeds, mistakes=0.4))
     games = list(expert_games(make, seeds=seeds, mistakes=0.4, layout="rewritten"))
     game = max(games, key=len)
     stored = list(from_dataset(to_dataset(conversations_of(game, "rewritten", episode=7))))
-    assert [(c.episode, len(c.exchanges)) for c in stored] == [(7, 1)] * len(game)
+    assert [(c.episode, len(c.turns)) for c in stored] == [(7, 1)] * len(game)
     first, last = game[0], game[-1]
     assert last.text.count("Reply ") == len(game)  # one line a reply, and the request
     assert f"\nReply 1: {first.reply}\n" in last.text
@@ -103,15 +74,6 @@ def test_a_rewritten_game_is_a_conversation_for_each_decision() -> None:
     assert [turn.reply for turn in transcript] == [turn.reply for turn in game]
     assert transcript[0].text == first.text
     assert transcript[-1].text == ""
-
-
-def test_a_row_without_one_image_for_each_question_is_refused() -> None:
-    image = np.zeros((4, 4, 3), np.uint8)
-    exchange = Exchange(image=image, text="a", reply="b")
-    dataset = to_dataset([Conversation(source="expert", episode=0, exchanges=[exchange])])
-    broken = Dataset.from_list([{**dataset[0], "images": []}], features=dataset.features)
-    with pytest.raises(UserError, match=r"row 0.*one image"):
-        list(from_dataset(broken))
 
 
 def test_an_expert_plays_a_planned_start_as_an_episode_of_the_policy() -> None:

@@ -1,10 +1,15 @@
 """Rejection sampling, DPO and self-play as a user runs them, on the embedded model."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 
+from gflowvlm.baselines.conversations import Conversation, to_dataset
+from gflowvlm.baselines.expert import expert_games
 from gflowvlm.cli import main
+from gflowvlm.rollouts.environments import make_environment
 from gflowvlm.trainer.checkpoint import complete
 from gflowvlm.trainer.tracking import read_metrics
 
@@ -44,3 +49,28 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(objective: str, tmp_path: 
     assert again[-1]["loss"] == pytest.approx(whole[-1]["loss"], rel=1e-4)
     assert again[-1]["gradient_norm"] == pytest.approx(whole[-1]["gradient_norm"], rel=1e-3)
     assert again[-1]["seconds_step"] != whole[-1]["seconds_step"]  # it was run anew
+
+
+def test_stored_pairs_train_and_a_run_of_them_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (game,) = expert_games(
+        partial(make_environment, "gflowvlm/NumberLine-v0", "id"), seeds=[1], mistakes=0.0
+    )
+    row = to_dataset([Conversation(source="expert", episode=0, turns=game[:1])])[0]
+    question, chosen = row["messages"]
+    moves = str.maketrans("+-", "-+")
+    wrong = chosen["content"][0]["text"].translate(moves)
+    rejected = {**chosen, "content": [{"type": "text", "text": wrong}]}
+    pair = {"prompt": [question], "chosen": [chosen], "rejected": [rejected]}
+    data = Dataset.from_list([{**pair, "images": row["images"]}] * 3)
+    data.save_to_disk(str(tmp_path / "pairs"))
+    arguments = [f"objective={{type: dpo, data: {tmp_path / 'pairs'}}}"]
+    assert train(tmp_path, *arguments, "trainer.max_updates=2") == 0
+    first, second = read_metrics(tmp_path / "run")
+    assert first["pairs"] == 4
+    assert first["rewards/margins"] == pytest.approx(0, abs=1e-6)
+    assert second["rewards/margins"] > 0.001
+    assert train(tmp_path, *arguments, "trainer.max_updates=3", "--resume") == 0
+    assert train(tmp_path / "other", "objective={type: dpo, data: nowhere}") == 2
+    assert "nowhere: found no stored data set" in capsys.readouterr().err

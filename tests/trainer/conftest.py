@@ -1,10 +1,12 @@
 """The trainer of every run, put together for tests, and a real model small enough to enumerate."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -14,19 +16,59 @@ from gflowvlm.baselines.reinforcement import build_policy_gradient
 from gflowvlm.config.reinforcement import ReinforcementConfig
 from gflowvlm.config.schedule import Schedule
 from gflowvlm.config.training import TrainerConfig
+from gflowvlm.exact.tree import History, Tree, enumerate_tree
 from gflowvlm.objectives.base import Objective
 from gflowvlm.policy.base import Policy
 from gflowvlm.rollouts.collect import Collector
-from gflowvlm.rollouts.reward import RewardMap
+from gflowvlm.rollouts.environments import make_environment
+from gflowvlm.rollouts.reward import LogLinear, RewardMap
 from gflowvlm.trainer.balance import BalanceTraining
 from gflowvlm.trainer.loop import Trainer
 from gflowvlm.trainer.offpolicy import OffPolicy
 from gflowvlm.trainer.optimizer import build_optimizer
+from gflowvlm.trainer.player import GroupPlayer
 from gflowvlm.trainer.reinforcement import ReinforcementTraining
 
+RUN_SEED = 3
+STEADY = Schedule(start=1.0, end=1.0, over=0)
 
-def _steady(value: float) -> Schedule:
-    return Schedule(start=value, end=value, over=0)
+
+def _player(
+    make: Callable[[], gymnasium.Env[Any, Any]],
+    config: TrainerConfig,
+    *,
+    uses_prefixes: bool,
+    seed: int = RUN_SEED,
+    room_needed: int = 1,
+) -> GroupPlayer:
+    return GroupPlayer(
+        collector=Collector(
+            make=make,
+            environment_id="test",
+            split="id",
+            run_seed=seed,
+            room_needed=room_needed,
+        ),
+        groups_per_update=config.groups_per_update,
+        group_size=config.group_size,
+        uses_prefixes=uses_prefixes,
+    )
+
+
+def _trainer(
+    policy: Policy,
+    method: BalanceTraining | ReinforcementTraining,
+    config: TrainerConfig,
+    run_dir: Path,
+) -> Trainer:
+    optimizer = build_optimizer(
+        policy.parameter_groups(),
+        learning_rate=config.learning_rate,
+        head_learning_rate=config.head_learning_rate,
+        weight_decay=0.0,
+    )
+    parts: dict[str, Any] = {"policy": policy, "method": method, "optimizer": optimizer}
+    return Trainer(**parts, config=config, run_dir=run_dir, state={})
 
 
 def _build(
@@ -39,44 +81,87 @@ def _build(
     learning_rate: float,
     head_learning_rate: float | None = None,
     thought_weight: float = 1.0,
-    exploration_temperature: float = 1.0,
+    exploration: Schedule = STEADY,
+    off_policy: OffPolicy | None = None,
     rescore_tolerance: float = 1e-9,
-    seed: int = 3,
+    seed: int = RUN_SEED,
     **settings: Any,
 ) -> Trainer:
+    usual = {
+        "groups_per_update": 8,
+        "group_size": 4,
+        "rows_per_pass": 64,
+        "max_grad_norm": 1e6,
+        "schedule": "linear",
+        "checkpoint_every": 10_000,
+        "log_every": 100,
+    }
     config = TrainerConfig(
         learning_rate=learning_rate,
-        max_grad_norm=1e6,
-        checkpoint_every=10_000,
-        log_every=100,
-        schedule="linear",
-        **{"groups_per_update": 8, "group_size": 4, "rows_per_pass": 64, **settings},
+        head_learning_rate=head_learning_rate or learning_rate,
+        **{**usual, **settings},
     )
     method = BalanceTraining(
         policy=policy,
-        collector=Collector(
-            make=make, environment_id="test", split="id", run_seed=seed, room_needed=1
-        ),
+        player=_player(make, config, uses_prefixes=objective.uses_prefixes, seed=seed),
         reward=reward,
         objective=objective,
         alpha=1.0,
-        beta=_steady(1.0),
+        beta=STEADY,
         thought_weight=thought_weight,
-        groups_per_update=config.groups_per_update,
-        group_size=config.group_size,
         rows_per_pass=config.rows_per_pass,
-        exploration_temperature=_steady(exploration_temperature),
-        off_policy=OffPolicy(run_seed=seed),
+        exploration_temperature=exploration,
+        off_policy=off_policy or OffPolicy(run_seed=seed),
         rescore_tolerance=rescore_tolerance,
     )
-    optimizer = build_optimizer(
-        policy.parameter_groups(),
-        learning_rate=learning_rate,
-        head_learning_rate=head_learning_rate or learning_rate,
-        weight_decay=0.0,
+    return _trainer(policy, method, config, run_dir)
+
+
+REWARD = LogLinear(success=0.0, failure=-1.5, step_cost=0.4, floor=-40.0)
+
+
+def _number_line(**size: int) -> gymnasium.Env[Any, Any]:
+    environment = make_environment(
+        "gflowvlm/NumberLine-v0", "id", {"low": 0, "high": 2, "limit": 3, **size}
     )
-    parts: dict[str, Any] = {"policy": policy, "method": method, "optimizer": optimizer}
-    return Trainer(**parts, config=config, run_dir=run_dir, state={})
+    game: Any = environment.unwrapped
+    drawn = lru_cache(maxsize=None)(game._draw)  # drawing would take most of the time
+    game._draw = lambda state: drawn(state).copy()
+    return environment
+
+
+def _log_reward(history: History) -> float:
+    """The reward map of the run, worked out from states instead of from an episode."""
+    first: Any = history.states[0]
+    last: Any = history.states[-1]
+    distance = abs(last.target - last.current)
+    extra = last.steps + distance - abs(first.target - first.current)
+    return (REWARD.success if distance == 0 else REWARD.failure) - REWARD.step_cost * extra
+
+
+@pytest.fixture(scope="session")
+def number_line() -> Callable[..., gymnasium.Env[Any, Any]]:
+    """Makes NumberLine 0-2 with three moves, or of another size."""
+    return _number_line
+
+
+@pytest.fixture(scope="session")
+def reward() -> LogLinear:
+    """A reward whose law is spread out."""
+    return REWARD
+
+
+@pytest.fixture(scope="session")
+def log_reward() -> Callable[[History], float]:
+    """The same of a history."""
+    return _log_reward
+
+
+@pytest.fixture(scope="session")
+def tree() -> Tree:
+    """All of `number_line` under `reward`; the reference steps down seven times in ten."""
+    game: Any = _number_line().unwrapped
+    return enumerate_tree(game, _log_reward, lambda history, legal: list(np.log([0.7, 0.3])))
 
 
 @pytest.fixture(scope="session")
@@ -99,32 +184,24 @@ def _reinforce(
 ) -> Trainer:
     usual = {"max_grad_norm": 1e6, "schedule": "linear", "samples_every": 0}
     trained = TrainerConfig(**{**usual, **settings})
+    gradient = build_policy_gradient(config, thought_weight=1.0)
     method = ReinforcementTraining(
         policy=policy,
-        collector=Collector(
-            make=make, environment_id="test", split="id", run_seed=3, room_needed=room_needed
+        player=_player(
+            make, trained, uses_prefixes=gradient.uses_prefixes, room_needed=room_needed
         ),
         reward=reward,
-        method=build_policy_gradient(config, thought_weight=1.0),
+        method=gradient,
         epochs=config.epochs,
         minibatches=config.minibatches,
         kl_coefficient=config.kl_coefficient,
         alpha=1.0,
-        beta=_steady(beta),
+        beta=Schedule(start=beta, end=beta, over=0),
         thought_weight=1.0,
-        groups_per_update=trained.groups_per_update,
-        group_size=trained.group_size,
         rows_per_pass=trained.rows_per_pass,
         rescore_tolerance=rescore_tolerance,
     )
-    optimizer = build_optimizer(
-        policy.parameter_groups(),
-        learning_rate=trained.learning_rate,
-        head_learning_rate=trained.head_learning_rate,
-        weight_decay=0.0,
-    )
-    parts: dict[str, Any] = {"policy": policy, "method": method, "optimizer": optimizer}
-    return Trainer(**parts, config=trained, run_dir=run_dir, state={})
+    return _trainer(policy, method, trained, run_dir)
 
 
 @pytest.fixture(scope="session")

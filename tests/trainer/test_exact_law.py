@@ -2,19 +2,18 @@
 
 import shutil
 from collections.abc import Callable
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
 from gflowvlm.baselines.expert import ExpertPlayer
 from gflowvlm.config.schedule import Schedule
-from gflowvlm.config.training import TrainerConfig
 from gflowvlm.exact.law import solve, terminal_law, tv
-from gflowvlm.exact.tree import History, Tree, enumerate_tree
+from gflowvlm.exact.tree import Tree
 from gflowvlm.objectives.base import Objective
 from gflowvlm.objectives.chance import ExpectedDetailedBalanceLoss
 from gflowvlm.objectives.divergence import ForwardKLLoss, ReverseKLLoss
@@ -29,122 +28,45 @@ from gflowvlm.objectives.trajectory import (
 )
 from gflowvlm.policy.starts import read_starts
 from gflowvlm.policy.tabular import TabularPolicy
-from gflowvlm.rollouts.collect import Collector
-from gflowvlm.rollouts.environments import make_environment
 from gflowvlm.rollouts.replay import REPLAY_FILE, Replay
-from gflowvlm.rollouts.reward import LogLinear
-from gflowvlm.trainer.balance import BalanceTraining
+from gflowvlm.rollouts.reward import RewardMap
 from gflowvlm.trainer.loop import Trainer
 from gflowvlm.trainer.offpolicy import OffPolicy
-from gflowvlm.trainer.optimizer import build_optimizer
 from gflowvlm.trainer.tracking import read_metrics
 
-SIZE = {"low": 0, "high": 2, "limit": 3}
-REWARD = LogLinear(success=0.0, failure=-1.5, step_cost=0.4, floor=-40.0)
 
-
-def make() -> Any:
-    environment = make_environment("gflowvlm/NumberLine-v0", "id", SIZE)
-    game: Any = environment.unwrapped
-    drawn = lru_cache(maxsize=None)(game._draw)  # drawing would take most of the time
-    game._draw = lambda state: drawn(state).copy()
-    return environment
-
-
-def log_reward(history: History) -> float:
-    """The reward map of the run, worked out from states instead of from an episode."""
-    first: Any = history.states[0]
-    last: Any = history.states[-1]
-    distance = abs(last.target - last.current)
-    extra = len(history.actions) + distance - abs(first.target - first.current)
-    return (REWARD.success if distance == 0 else REWARD.failure) - REWARD.step_cost * extra
-
-
-def mostly_minus(history: History, legal: tuple[str, ...]) -> list[float]:
-    return [float(np.log(0.7)), float(np.log(0.3))]
-
-
-@pytest.fixture(scope="module")
-def tree() -> Tree:
-    return enumerate_tree(make().unwrapped, log_reward, mostly_minus)
-
-
-ALONE = Schedule(start=1.0, end=1.0, over=0)
-
-
-def on_policy() -> OffPolicy:
-    return OffPolicy(run_seed=3)
-
-
-def off_policy() -> OffPolicy:
+@pytest.fixture
+def off_policy(number_line: Callable[..., gymnasium.Env[Any, Any]]) -> Callable[[], OffPolicy]:
     """12 groups of 4 are played: 24 of 84 episodes replayed, 12 an expert's that errs."""
-    expert = ExpertPlayer(
-        environment=make(),
-        environment_id="NumberLine",
-        split="id",
-        mistakes=0.4,
-        max_reply_tokens=1,
-    )
-    replay = Replay(capacity=60, per_start=8, priority=1.0)
-    return OffPolicy(run_seed=3, replay=replay, replayed=24, expert=expert, taught=12)
+
+    def build() -> OffPolicy:
+        expert = ExpertPlayer(
+            environment=number_line(),
+            environment_id="NumberLine",
+            split="id",
+            mistakes=0.4,
+            max_reply_tokens=1,
+        )
+        replay = Replay(capacity=60, per_start=8, priority=1.0)
+        return OffPolicy(run_seed=3, replay=replay, replayed=24, expert=expert, taught=12)
+
+    return build
 
 
+@pytest.fixture
 def trainer_of(
     tree: Tree,
-    objective: Objective,
-    run_dir: Path,
-    *,
-    others: Callable[[], OffPolicy] = on_policy,
-    exploration: Schedule = ALONE,
-    **changes: int,
-) -> Trainer:
-    policy = TabularPolicy(tree, read_starts(make()))
-    collector = Collector(
-        make=make, environment_id="NumberLine", split="id", run_seed=3, room_needed=1
-    )
-    config = TrainerConfig(
-        max_updates=120,
-        groups_per_update=12,
-        group_size=4,
-        rows_per_pass=64,
-        learning_rate=0.1,
-        schedule="linear",
-        max_grad_norm=1e6,
-        checkpoint_every=1000,
-        log_every=50,
-    ).model_copy(update=changes)
-    method = BalanceTraining(
-        policy=policy,
-        collector=collector,
-        reward=REWARD,
-        objective=objective,
-        alpha=1.0,
-        beta=Schedule(start=1.0, end=1.0, over=0),
-        thought_weight=1.0,
-        groups_per_update=config.groups_per_update,
-        group_size=config.group_size,
-        rows_per_pass=config.rows_per_pass,
-        exploration_temperature=exploration,
-        off_policy=others(),
-        rescore_tolerance=1e-9,
-    )
-    optimizer = build_optimizer(
-        policy.parameter_groups(), learning_rate=0.1, head_learning_rate=0.1, weight_decay=0.0
-    )
-    return Trainer(
-        policy=policy,
-        method=method,
-        optimizer=optimizer,
-        config=config,
-        run_dir=run_dir,
-        state={},
-    )
+    number_line: Callable[..., gymnasium.Env[Any, Any]],
+    reward: RewardMap,
+    build_trainer: Callable[..., Trainer],
+) -> Callable[..., Trainer]:
+    def build(objective: Objective, run_dir: Path, **settings: Any) -> Trainer:
+        policy = TabularPolicy(tree, read_starts(number_line()))
+        usual = {"max_updates": 120, "groups_per_update": 12, "learning_rate": 0.1}
+        made = {"make": number_line, "reward": reward}
+        return build_trainer(policy, objective, run_dir, **made, **{**usual, **settings})
 
-
-def train(tree: Tree, objective: Objective, run_dir: Path, **more: Any) -> Any:
-    trainer = trainer_of(tree, objective, run_dir, **more)
-    assert trainer.run()
-    return trainer.policy
+    return build
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -165,10 +87,12 @@ OBJECTIVES: dict[str, Objective] = {
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_every_objective_reaches_the_exact_law_through_the_trainer(
-    objective: Objective, tree: Tree, tmp_path: Path
+    objective: Objective, tree: Tree, tmp_path: Path, trainer_of: Callable[..., Trainer]
 ) -> None:
     exact = solve(tree, alpha=1.0, beta=1.0)
-    policy = train(tree, objective, tmp_path)
+    trainer = trainer_of(objective, tmp_path)
+    assert trainer.run()
+    policy: Any = trainer.policy
     start = tv(terminal_law(tree, tree.log_ref), exact.law)
     found = tv(terminal_law(tree, policy.log_policy()), exact.law)
     assert start > 0.2  # the reference is far away, so getting close means something
@@ -184,11 +108,19 @@ def test_every_objective_reaches_the_exact_law_through_the_trainer(
     ids=["var_tb", "subtb"],
 )
 def test_episodes_of_other_laws_do_not_move_the_law_that_is_reached(
-    objective: Objective, tree: Tree, tmp_path: Path
+    objective: Objective,
+    tree: Tree,
+    tmp_path: Path,
+    trainer_of: Callable[..., Trainer],
+    off_policy: Callable[[], OffPolicy],
 ) -> None:
     exact = solve(tree, alpha=1.0, beta=1.0)
     hot = Schedule(start=3.0, end=1.5, over=70)
-    policy = train(tree, objective, tmp_path, others=off_policy, exploration=hot, max_updates=70)
+    trainer = trainer_of(
+        objective, tmp_path, off_policy=off_policy(), exploration=hot, max_updates=70
+    )
+    assert trainer.run()
+    policy: Any = trainer.policy
     assert tv(terminal_law(tree, policy.log_policy()), exact.law) < 0.05
     last = read_metrics(tmp_path)[-1]
     # 24 replayed and 12 taught beside the 48 played
@@ -199,11 +131,13 @@ def test_episodes_of_other_laws_do_not_move_the_law_that_is_reached(
 
 
 def test_a_resumed_run_with_a_replay_equals_an_uninterrupted_one(
-    tree: Tree, tmp_path: Path
+    tmp_path: Path, trainer_of: Callable[..., Trainer], off_policy: Callable[[], OffPolicy]
 ) -> None:
-    begin = partial(
-        trainer_of, tree, VarianceLoss(), others=off_policy, max_updates=6, checkpoint_every=3
-    )
+    def begin(run_dir: Path) -> Trainer:
+        return trainer_of(
+            VarianceLoss(), run_dir, off_policy=off_policy(), max_updates=6, checkpoint_every=3
+        )
+
     for name in ("whole", "parts", "forgetful"):
         (tmp_path / name).mkdir()
     whole = begin(run_dir=tmp_path / "whole")

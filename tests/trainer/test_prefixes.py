@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from gflowvlm.batch import Row, up_to_last_state
 from gflowvlm.errors import UserError
 from gflowvlm.exact.law import solve, terminal_law, tv
-from gflowvlm.exact.tree import History, Tree, enumerate_tree
+from gflowvlm.exact.tree import Tree
 from gflowvlm.objectives.base import Objective
 from gflowvlm.objectives.forward_looking import ForwardLooking
 from gflowvlm.objectives.subtrajectory import SubTrajectoryBalanceLoss
@@ -21,11 +20,9 @@ from gflowvlm.objectives.trajectory import VarianceLoss
 from gflowvlm.policy.starts import read_starts
 from gflowvlm.policy.tabular import TabularPolicy
 from gflowvlm.rollouts.collect import prefixes
-from gflowvlm.rollouts.environments import make_environment
-from gflowvlm.rollouts.reward import LogLinear
+from gflowvlm.rollouts.reward import RewardMap
 from gflowvlm.trainer.loop import Trainer
 
-REWARD = LogLinear(success=0.0, failure=-1.5, step_cost=0.4, floor=-40.0)
 FL_SUBTB = ForwardLooking(SubTrajectoryBalanceLoss(0.9))
 
 
@@ -49,44 +46,21 @@ class NeverEnding(Interrupted):
         return pixels, reward, False, terminated, info
 
 
-def make() -> Any:
-    environment = make_environment(
-        "gflowvlm/NumberLine-v0", "id", {"low": 0, "high": 2, "limit": 3}
-    )
-    game: Any = environment.unwrapped
-    drawn = lru_cache(maxsize=None)(game._draw)  # drawing would take most of the time
-    game._draw = lambda state: drawn(state).copy()
-    return environment
-
-
-def log_reward(history: History) -> float:
-    first: Any = history.states[0]
-    last: Any = history.states[-1]
-    distance = abs(last.target - last.current)
-    extra = len(history.actions) + distance - abs(first.target - first.current)
-    return (REWARD.success if distance == 0 else REWARD.failure) - REWARD.step_cost * extra
-
-
-@pytest.fixture(scope="module")
-def tree() -> Tree:
-    return enumerate_tree(
-        make().unwrapped,
-        log_reward,
-        lambda history, legal: [float(np.log(0.7)), float(np.log(0.3))],
-    )
-
-
 @pytest.fixture
 def trainer_of(
-    tree: Tree, tmp_path: Path, build_trainer: Callable[..., Trainer]
+    tree: Tree,
+    number_line: Callable[..., gymnasium.Env[Any, Any]],
+    reward: RewardMap,
+    tmp_path: Path,
+    build_trainer: Callable[..., Trainer],
 ) -> Callable[..., Trainer]:
     def build(objective: Objective, cut: type[Interrupted], *, updates: int) -> Trainer:
         return build_trainer(
-            TabularPolicy(tree, read_starts(make())),
+            TabularPolicy(tree, read_starts(number_line())),
             objective,
             tmp_path,
-            make=lambda: cut(make()),
-            reward=REWARD,
+            make=lambda: cut(number_line()),
+            reward=reward,
             learning_rate=0.1,
             max_updates=updates,
             groups_per_update=12,
@@ -115,7 +89,7 @@ def test_a_prefix_ends_where_its_last_flow_is_read(trainer_of: Callable[..., Tra
     trainer = trainer_of(FL_SUBTB, Interrupted, updates=1)
     method: Any = trainer.method
     policy: Any = trainer.policy
-    played = method.collector.collect(policy, method.player.plans(0))
+    played = method.player.collector.collect(policy, method.player.plans(0))
     cut = [each for each in played if each.cut is not None]
     begun = prefixes(played)
     assert len(begun) == sum(len(each.episode.decisions) > 1 for each in cut) > 0

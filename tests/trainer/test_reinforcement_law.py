@@ -1,11 +1,10 @@
 """Clipped policy gradients through the very trainer of every run reach the exact law."""
 
-import math
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 
 from gflowvlm.config.reinforcement import (
@@ -15,42 +14,13 @@ from gflowvlm.config.reinforcement import (
     ReinforcementConfig,
 )
 from gflowvlm.exact.law import solve, terminal_law, tv
-from gflowvlm.exact.tree import History, Tree, enumerate_tree
+from gflowvlm.exact.tree import Tree
 from gflowvlm.policy.starts import read_starts
 from gflowvlm.policy.tabular import TabularPolicy
-from gflowvlm.rollouts.environments import make_environment
-from gflowvlm.rollouts.reward import LogLinear
+from gflowvlm.rollouts.reward import RewardMap
 from gflowvlm.trainer.loop import Trainer
 
-REWARD = LogLinear(success=0.0, failure=-1.5, step_cost=0.4, floor=-40.0)
 BETA = 1.5
-
-
-def number_line() -> Any:
-    size = {"low": 0, "high": 2, "limit": 3}
-    environment = make_environment("gflowvlm/NumberLine-v0", "id", size)
-    game: Any = environment.unwrapped
-    drawn = lru_cache(maxsize=None)(game._draw)  # drawing would take most of the time
-    game._draw = lambda state: drawn(state).copy()
-    return environment
-
-
-def log_reward(history: History) -> float:
-    """The reward map of the run, worked out from states instead of from an episode."""
-    first: Any = history.states[0]
-    last: Any = history.states[-1]
-    distance = abs(last.target - last.current)
-    extra = len(history.actions) + distance - abs(first.target - first.current)
-    return (REWARD.success if distance == 0 else REWARD.failure) - REWARD.step_cost * extra
-
-
-def mostly_minus(history: History, legal: tuple[str, ...]) -> list[float]:
-    return [math.log(0.7), math.log(0.3)]
-
-
-@pytest.fixture(scope="module")
-def tree() -> Tree:
-    return enumerate_tree(number_line().unwrapped, log_reward, mostly_minus)
 
 
 METHODS: dict[str, ReinforcementConfig] = {
@@ -75,30 +45,39 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+@pytest.fixture
 def distances(
-    config: ReinforcementConfig, tree: Tree, run_dir: Path, reinforce: Callable[..., Trainer]
-) -> tuple[float, float]:
+    tree: Tree,
+    number_line: Callable[..., gymnasium.Env[Any, Any]],
+    reward: RewardMap,
+    tmp_path: Path,
+    reinforce: Callable[..., Trainer],
+) -> Callable[[ReinforcementConfig], tuple[float, float]]:
     """From the start's law and from the trained one to the target of a balance loss at BETA."""
-    exact = solve(tree, alpha=1.0, beta=BETA)
-    policy = TabularPolicy(tree, read_starts(number_line()))
-    made = {"make": number_line, "reward": REWARD, "beta": BETA}
-    assert reinforce(policy, config, run_dir, **made, **SETTINGS).run()
-    laws = (terminal_law(tree, table) for table in (tree.log_ref, policy.log_policy()))
-    start, found = (tv(law, exact.law) for law in laws)
-    return start, found
+
+    def train(config: ReinforcementConfig) -> tuple[float, float]:
+        exact = solve(tree, alpha=1.0, beta=BETA)
+        policy = TabularPolicy(tree, read_starts(number_line()))
+        made = {"make": number_line, "reward": reward, "beta": BETA}
+        assert reinforce(policy, config, tmp_path, **made, **SETTINGS).run()
+        laws = (terminal_law(tree, table) for table in (tree.log_ref, policy.log_policy()))
+        start, found = (tv(law, exact.law) for law in laws)
+        return start, found
+
+    return train
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_at_one_over_beta_the_optimum_is_the_target_of_the_balance_losses(
-    name: str, tree: Tree, tmp_path: Path, reinforce: Callable[..., Trainer]
+    name: str, distances: Callable[[ReinforcementConfig], tuple[float, float]]
 ) -> None:
-    start, found = distances(METHODS[name], tree, tmp_path, reinforce)
+    start, found = distances(METHODS[name])
     assert start > 0.4
     assert found < 0.03  # 0.005 to 0.015
 
 
 def test_the_published_divergence_in_grpos_loss_has_another_optimum(
-    tree: Tree, tmp_path: Path, reinforce: Callable[..., Trainer]
+    distances: Callable[[ReinforcementConfig], tuple[float, float]],
 ) -> None:
     config = GroupRelativePolicyOptimisation(kl_in="loss")
-    assert distances(config, tree, tmp_path, reinforce)[1] > 0.1  # 0.149
+    assert distances(config)[1] > 0.1  # 0.149
