@@ -53,8 +53,8 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("ez_points", "po
 @pytest.mark.parametrize("recipe", ["number_line", "blackjack", *SLOW])
 def test_rl4vlms_recipes_train(recipe: str, llava_next_folder: Path, tmp_path: Path) -> None:
     settings = [f"policy.model={llava_next_folder}", f"output={tmp_path}", "policy.start=null"]
-    small = ["trainer.groups_per_update=4", "trainer.max_updates=1", "policy.thought=false"]
-    small.append("policy.actions=constrained")  # random weights write no valid reply otherwise
+    small = ["trainer.groups_per_update=4", "trainer.max_updates=1", "objective.epochs=1"]
+    small += ["policy.actions=constrained", "policy.thought=false"]  # else no reply is valid
     assert train(f"{recipe}_ppo", *settings, *small) == 0
     lines = read_metrics(tmp_path / f"paper-{recipe}_ppo")
     assert len(lines) == 1
