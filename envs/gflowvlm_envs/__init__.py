@@ -12,4 +12,7 @@ gymnasium.register("gflowvlm/Points24-v0", entry_point="gflowvlm_envs.points.gam
 gymnasium.register(
     "gflowvlm/ALFWorld-v0", entry_point="gflowvlm_envs.alfworld.environment:ALFWorld"
 )
+gymnasium.register(
+    "gflowvlm/ALFWorldThor-v0", entry_point="gflowvlm_envs.alfworld.thor:ALFWorldThor"
+)
 gymnasium.register("gflowvlm/Blackjack-v0", entry_point="gflowvlm_envs.blackjack:Blackjack")

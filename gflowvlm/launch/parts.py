@@ -11,6 +11,7 @@ from gflowvlm.config.preference import PreferenceConfig
 from gflowvlm.config.reinforcement import ReinforcementConfig
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
+from gflowvlm.errors import UserError
 from gflowvlm.launch.preference import preference_method
 from gflowvlm.launch.supervised import supervised_episodes
 from gflowvlm.objectives.build import build_objective
@@ -78,8 +79,14 @@ def build_collector(config: RunConfig, split: str, *, batch_size: int = 64) -> C
     """Plays the run's environment on a split."""
     make = partial(make_environment, config.environment.id, split, config.environment.kwargs)
     trial = make()  # a wrong name or a picture that is none should fail here, not when played
-    observe(*trial.reset(seed=config.seed))
-    trial.close()
+    try:
+        observe(*trial.reset(seed=config.seed))
+    except UserError:
+        raise
+    except ValueError as error:  # it refuses to begin, in one line of its own
+        raise UserError(f"{config.environment.id}: {error}") from error
+    finally:
+        trial.close()
     return Collector(
         make=make,
         environment_id=config.environment.id,

@@ -1,6 +1,7 @@
 """What `doctor` says on ALFWorld: its packages and what builds them, its games, its 3D views."""
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -13,8 +14,10 @@ from gflowvlm.verbs.doctor import Finding, first_line, package, requirements
 
 OFFICIAL = {"train": 3553, "eval_in_distribution": 140, "eval_out_of_distribution": 134}
 """Playable games of the published splits (Shridhar et al. 2021, table 1)."""
+AI2THOR = "2.1.0"
+"""The one ai2thor that alfworld's AlfredThorEnv speaks to."""
 UNITY = "thor-201909061227-Linux64"
-"""The build that ai2thor 2.1.0, ALFWorld's own, starts."""
+"""The build that it starts on Linux."""
 
 _TEMPLATE = re.compile(r'template :: "([^"]*)"')
 
@@ -137,13 +140,22 @@ def other_version(game: Path) -> str | None:
 
 
 def thor() -> Finding:
-    """AI2-THOR's 3D views, which nothing here draws yet."""
+    """What AI2-THOR's 3D views (gflowvlm/ALFWorldThor-v0) need: packages, a display, the build."""
+    from gflowvlm_envs.alfworld.simulator import INSTALL, MODULES, display_problem
+
+    part = "AI2-THOR 3D views"
+    missing = [name for name in MODULES if find_spec(name) is None]
+    if missing:
+        told = f"found no {', '.join(missing)}: {INSTALL}; schematic pictures need none"
+        return Finding(part=part, status="missing", told=told)
+    version = metadata.version("ai2thor")
+    if version != AI2THOR:
+        told = f"found ai2thor {version}, expected {AI2THOR}, the one alfworld speaks to: {INSTALL}"
+        return Finding(part=part, status="mend", told=told)
+    if problem := display_problem():
+        return Finding(part=part, status="mend", told=problem)
     build = Path("~/.ai2thor/releases").expanduser() / UNITY
-    try:
-        version = metadata.version("ai2thor")
-    except metadata.PackageNotFoundError:
-        told = "none, and nothing here uses its 3D views yet: pictures are schematic"
-        return Finding(part="AI2-THOR", status="missing", told=told)
-    unity = f"its Unity build {UNITY}" if build.exists() else f"no Unity build ({build})"
-    told = f"ai2thor {version} and {unity}; nothing here uses its 3D views yet"
-    return Finding(part="AI2-THOR", status="ok" if build.exists() else "missing", told=told)
+    if platform.system() == "Linux" and not build.exists():
+        told = f"found no Unity build {build}: the first start downloads it, 0.4 GB"
+        return Finding(part=part, status="missing", told=told)
+    return Finding(part=part, status="ok", told=f"ai2thor {version}, a display, a Unity build")

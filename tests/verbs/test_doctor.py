@@ -1,4 +1,5 @@
 import json
+import platform
 import shutil
 import sys
 import warnings
@@ -14,7 +15,7 @@ import torch
 from gflowvlm.cli import main
 from gflowvlm.pocket import folder
 from gflowvlm.verbs import doctor, doctor_alfworld
-from gflowvlm_envs.alfworld import games
+from gflowvlm_envs.alfworld import games, simulator
 from gflowvlm_envs.alfworld.games import LAYOUT, MANIFEST
 
 
@@ -211,13 +212,42 @@ def test_games_of_another_alfworld_are_told_by_their_words(root: Path) -> None:
     )
 
 
-def test_ai2thor_is_said_to_be_of_no_use_yet(
+def test_what_3d_views_need_is_told_one_by_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(doctor_alfworld, "find_spec", lambda name: name != "cv2" or None)
+    found = doctor_alfworld.thor()
+    assert (found.status, found.told[:14]) == ("missing", "found no cv2: ")
+    monkeypatch.setattr(doctor_alfworld, "find_spec", lambda name: name)
+    monkeypatch.setattr(metadata, "version", lambda name: "5.0.0")
+    found = doctor_alfworld.thor()
+    assert (found.status, found.told[:35]) == ("mend", "found ai2thor 5.0.0, expected 2.1.0")
     monkeypatch.setattr(metadata, "version", lambda name: "2.1.0")
+    monkeypatch.setattr(simulator, "display_problem", lambda: "found no X server at :9")
+    assert doctor_alfworld.thor().told == "found no X server at :9"
+    monkeypatch.setattr(simulator, "display_problem", lambda: None)
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
     assert doctor_alfworld.thor().status == "missing"
     (tmp_path / ".ai2thor" / "releases" / doctor_alfworld.UNITY).mkdir(parents=True)
-    found = doctor_alfworld.thor()
-    assert (found.status, found.told[:13]) == ("ok", "ai2thor 2.1.0")
-    assert "nothing here uses" in found.told
+    assert doctor_alfworld.thor().status == "ok"
+
+
+def test_a_display_is_asked_whether_it_answers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("DISPLAY", raising=False)
+    assert "found no DISPLAY and no xdpyinfo" in (simulator.display_problem() or "")
+    monkeypatch.setenv("DISPLAY", ":9")
+    assert simulator.display_problem() is None  # nobody to ask
+    probe = tmp_path / "xdpyinfo"
+    probe.write_text('#!/bin/sh\n[ "$DISPLAY" = :7 ]\n')
+    probe.chmod(0o755)
+    assert "found no X server at DISPLAY :9, expected one" in (simulator.display_problem() or "")
+    monkeypatch.setenv("DISPLAY", ":7")
+    assert simulator.display_problem() is None
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setenv("DISPLAY", ":9")
+    assert simulator.display_problem() is None

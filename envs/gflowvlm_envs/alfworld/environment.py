@@ -95,17 +95,10 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
         render_mode: str | None = None,
     ) -> None:
         """See the class for the arguments."""
-        if limit < 1:
-            raise ValueError(f"found a limit of {limit} steps, expected at least 1: pass limit")
+        check_arguments(limit, image_size, render_mode)
         if expert not in EXPERTS:
             raise ValueError(
                 f"found expert {expert!r}, expected one of {', '.join(EXPERTS)}: change it"
-            )
-        if image_size < 64:
-            raise ValueError(f"found image_size = {image_size}, expected at least 64: raise it")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(
-                f"found render_mode {render_mode!r}, expected None or 'rgb_array': change it"
             )
         require_packages()
         self.games = find_games(data, split, TASKS if task_types is None else tuple(task_types))
@@ -148,7 +141,7 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
             game = self.games.paths[int(self.np_random.integers(len(self.games.paths)))]
         self._load(Path(game))
         self._words = self._engine.reset()
-        self._task, self._text = self._introduced(self._words)
+        self._task, self._text = introduced(self._words, self.limit)
         self._memory = Memory(house=self._house)
         self._steps, self._ended = 0, False
         self._look()
@@ -231,14 +224,6 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
             raise ValueError("found no game in progress, expected one: call reset() first")
         return self._game
 
-    # -- wording ------------------------------------------------------------------------------
-
-    def _introduced(self, words: str) -> tuple[str, str]:
-        """(task with the limit, the room) out of the engine's first words."""
-        room, _, task = words.partition("Your task is to: ")
-        room = room.split("=-", 1)[-1].strip()
-        return f"Your task is to: {task.strip()} You have {self.limit} steps.", room
-
     def _info(self) -> dict[str, Any]:
         names, memory = self._house.names, self._memory
         info: StepInfo = {
@@ -264,3 +249,26 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
 
     def _draw(self) -> NDArray[np.uint8]:
         return drawing.pixels(picture.draw(picture.view_of(self._memory), self.image_size))
+
+
+def check_arguments(limit: int, image_size: int, render_mode: str | None) -> None:
+    """What every view of these games asks of its arguments.
+
+    Raises:
+        ValueError: one of them will not do.
+    """
+    if limit < 1:
+        raise ValueError(f"found a limit of {limit} steps, expected at least 1: pass limit")
+    if image_size < 64:
+        raise ValueError(f"found image_size = {image_size}, expected at least 64: raise it")
+    if render_mode not in (None, "rgb_array"):
+        raise ValueError(
+            f"found render_mode {render_mode!r}, expected None or 'rgb_array': change it"
+        )
+
+
+def introduced(words: str, limit: int) -> tuple[str, str]:
+    """(task with the limit, the room) out of the words that open a game."""
+    room, _, task = words.partition("Your task is to: ")
+    room = room.split("=-", 1)[-1].strip()
+    return f"Your task is to: {task.strip()} You have {limit} steps.", room
