@@ -5,7 +5,18 @@ import pytest
 from PIL import Image, ImageSequence
 
 from gflowvlm.episode import Decision, Ending, Episode, Observation, Reply, ReplyProblem
-from gflowvlm.report.gif import BANNER, GREEN, LONGEST, PICTURE, wrapped, write_gif
+from gflowvlm.report.gif import (
+    BANNER,
+    COLUMN,
+    GREEN,
+    LONGEST,
+    PICTURE,
+    SHARE,
+    WORD,
+    Line,
+    wrapped,
+    write_gif,
+)
 from gflowvlm.report.playback import Move, Playback, choices_of
 from gflowvlm_envs.drawing import font
 
@@ -71,6 +82,16 @@ def test_wrapped_lines_fit_and_lose_no_letter(text: str) -> None:
     lines = wrapped(text, 20.0, 300)
     assert all(font(20.0).getlength(line) <= 300 for line in lines)
     assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize(
+    "word", ["go to cabinet 12", "move butterknife 1 to countertop 3", "a" * 90]
+)
+def test_a_command_is_shown_whole_where_it_can_be_and_leaves_room_for_its_bar(word: str) -> None:
+    shown, size = Line(word, share=0.5).fitted
+    assert font(size).getlength(shown) <= WORD
+    assert COLUMN - WORD - SHARE > 60
+    assert (shown == word) == (len(word) < 90)
 
 
 def test_an_unlikely_action_that_was_taken_is_listed_still() -> None:
