@@ -6,7 +6,7 @@ from typing import Any, Self
 from gflowvlm.episode import Episode
 from gflowvlm.evaluation import metrics
 from gflowvlm.evaluation.coverage import Coverage, coverage
-from gflowvlm.evaluation.references import Reference, References
+from gflowvlm.evaluation.references import NOBODY, Reference, References
 from gflowvlm.evaluation.share import Share, share_of
 from gflowvlm.evaluation.starts import ByStart, by_start, pass_name, powers_up_to
 from gflowvlm.evaluation.task_types import ByType, by_task_type, macro_reach, types_from_dict
@@ -73,7 +73,7 @@ def measure(
     samples_per_start: int,
     temperature: float,
     sampler: Rates | None = None,
-    references: References | None = None,
+    references: References = NOBODY,
     processes: Processes = ALONE,
 ) -> Measurement:
     """Play `episodes` games, rounded up to whole starts; equal seeds give equal starts.
@@ -83,7 +83,6 @@ def measure(
     The seeds' stream is the split's own ("evaluate/id"), disjoint from training's. `references`
     are others' games from the same starts, see `play_references`.
     """
-    others = references or {}
     played = play_games(policy, collector, episodes, samples_per_start, processes)
     game = enumerable(collector)
     lowest, highest = (None, None) if game is None else (chance(game), optimum(game))
@@ -113,8 +112,8 @@ def measure(
         by_start=by_start(played, collector.make, covered=found is not None),
         by_type=types,
         macro_reach=macro_reach(types),
-        references={name: Reference.of(games) for name, games in others.items()},
-        path_ratio=metrics.path_ratio(played, others.get("expert", ())),
+        references={name: Reference.of(games) for name, games in references.items()},
+        path_ratio=metrics.path_ratio(played, references.get("expert", ())),
     )
 
 

@@ -24,6 +24,8 @@ Choose = Callable[[Game], int]
 References = Mapping[ReferenceName, Sequence[Episode]]
 """Who played -> the games."""
 
+NOBODY: References = {}
+
 _CHANCE_STREAM = 29  # keeps chance's draws apart from the games' own
 
 

@@ -17,6 +17,8 @@ from gflowvlm.exact.play import Rates
 Measured = Mapping[str, Sequence[Measurement]]
 """Name of a policy ("before", "after") -> one measurement per split, splits in the same order."""
 
+_WIDTH = 120  # where nobody looks: a log or a file
+
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
@@ -40,6 +42,8 @@ class Row:
 def print_table(measured: Measured) -> None:
     """Print every split's figures, policies side by side, others beside them."""
     console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDTH)
     for splits in zip(*measured.values(), strict=True):
         first = splits[0]
         others = beside(splits)
@@ -49,7 +53,7 @@ def print_table(measured: Measured) -> None:
             f"seed {first.seed}, 95 % intervals"
         )
         if first.references:
-            title += "; who is said to have played did so on the same starts"
+            title += f"; {' and '.join(first.references)} played the same starts"
         _print(console, title, heads, rows(splits, others))
         if first.by_type:
             title = f"{first.split}: reach by task type"
@@ -60,7 +64,7 @@ def _print(console: Console, title: str, heads: Sequence[str], found: Sequence[R
     table = Table(title=title, title_justify="left")
     table.add_column("", no_wrap=True)
     for head in heads:
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", overflow="fold")
     for row in found:
         table.add_row(row.label, *row.cells, *row.beside)
     console.print(table)

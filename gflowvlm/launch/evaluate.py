@@ -12,7 +12,7 @@ from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.config.training import ReferenceName
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation.measure import Measurement, enumerable, evaluation_plans, measure
-from gflowvlm.evaluation.references import References, play_references
+from gflowvlm.evaluation.references import NOBODY, References, play_references
 from gflowvlm.evaluation.table import print_table, write_json
 from gflowvlm.exact.play import Rated, Rates
 from gflowvlm.exact.rewards import exact_sampler
@@ -121,7 +121,7 @@ def _references(
 ) -> References:
     """Who else plays the starts; nobody where the environment's exact numbers are known."""
     if not names or enumerable(collector) is not None:
-        return {}
+        return NOBODY
     environment = config.environment.model_dump_json()
     key = environment, collector.split, collector.run_seed, games, tuple(names)
     if key not in _REFERENCES:

@@ -38,6 +38,7 @@ class Line:
 
     @property
     def height(self) -> int:
+        """Pixels."""
         return round(LEADING * self.size)
 
     @property

@@ -114,7 +114,8 @@ def test_references_play_the_very_starts_the_expert_each_once() -> None:
     for episode in played["expert"]:
         assert episode.success
         assert len(episode.actions) == {"near": 2, "far": 4}[episode.task_type or ""]
-    assert references(corridor()) == played
+    again = references(corridor())
+    assert [e.actions for e in again["chance"]] == [e.actions for e in played["chance"]]
 
 
 def test_chance_is_uniform_and_its_games_differ() -> None:
