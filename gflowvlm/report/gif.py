@@ -58,6 +58,7 @@ class _Page:
 
     title: str
     image: NDArray[np.uint8]  # [H, W, 3]
+    task: list[str]  # lines below the picture
     lines: list[Line]
     outcome: tuple[str, Color] | None
     milliseconds: int
@@ -66,8 +67,8 @@ class _Page:
 def write_gif(playbacks: Sequence[Playback], path: Path) -> Path:
     """Draw all games into one file, which appears whole or not at all."""
     pages = [page for playback in playbacks for page in _pages(playback)]
-    tallest = max(sum(line.height for line in page.lines) for page in pages)
-    height = TOP + max(PICTURE, tallest) + BOTTOM
+    tallest = max(max(_task_height(page), _words_height(page)) for page in pages)
+    height = TOP + tallest + BOTTOM
     frames = [_draw(page, height) for page in pages]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -111,6 +112,7 @@ def _pages(playback: Playback) -> list[_Page]:
         _Page(
             title=f"{playback.title}, step {number}",
             image=move.decision.observation.image,
+            task=wrapped(move.decision.observation.task, SMALL, PICTURE),
             lines=_column(move),
             outcome=None,
             milliseconds=min(SHORTEST + PER_CHARACTER * len(move.thought), LONGEST),
@@ -121,11 +123,21 @@ def _pages(playback: Playback) -> list[_Page]:
     end = _Page(
         title=last.title,
         image=last.image,
+        task=last.task,
         lines=last.lines,
         outcome=(playback.outcome, GREEN if playback.episode.success else RED),
         milliseconds=FINAL,
     )
     return [*pages, end]
+
+
+def _words_height(page: _Page) -> int:
+    return sum(line.height for line in page.lines)
+
+
+def _task_height(page: _Page) -> int:
+    """The picture's place with the task below."""
+    return PICTURE + MARGIN // 2 + len(page.task) * round(LEADING * SMALL)
 
 
 def _column(move: Move) -> list[Line]:
@@ -161,6 +173,9 @@ def _draw(page: _Page, height: int) -> Image.Image:
     ImageDraw.Draw(frame).rectangle(
         (MARGIN - 1, TOP - 1, MARGIN + picture.width, TOP + picture.height), outline=PALE
     )
+    for number, text in enumerate(page.task):
+        below = TOP + PICTURE + MARGIN // 2 + number * round(LEADING * SMALL)
+        write(frame, text, (MARGIN, below), SMALL, GREY)
     y = TOP
     words = [line.fitted for line in page.lines if line.share is not None]
     widths = [font(size).getlength(word) for word, size in words]

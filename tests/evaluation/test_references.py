@@ -65,8 +65,8 @@ class Strays:
 
     def reply(self, observations: Mapping[int, Observation]) -> dict[int, Reply]:
         self.action = RIGHT if hasattr(self, "action") else LEFT
-        given = {"token_ids": (), "segment": (), "log_probs": ()}
-        return {n: Reply(text="", action=self.action, **given) for n in observations}
+        reply = Reply(text="", token_ids=(), segment=(), log_probs=(), action=self.action)
+        return dict.fromkeys(observations, reply)
 
     def room(self, slot: int) -> int:
         return 1000

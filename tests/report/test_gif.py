@@ -74,6 +74,8 @@ def test_every_move_and_the_outcome_get_a_frame(tmp_path: Path) -> None:
     assert [frame.getpixel(corner) == GREEN for frame in frames] == [False, False, False, True]
     # 32 pixels by the largest whole factor: the picture fills its square with its own grey
     assert frames[0].getpixel((24 + PICTURE - 2, 64 + PICTURE - 2)) == (200, 200, 200)
+    below = frames[0].crop((24, 64 + PICTURE + 4, 24 + PICTURE, 64 + PICTURE + 34))
+    assert np.asarray(below).min() < 160  # the task, grey on white
     assert [file.name for file in path.parent.iterdir()] == ["o.gif"]
 
 
