@@ -17,14 +17,17 @@ class Schedule(Section):
     """Value from update `over` on."""
     over: int = Field(ge=0)
     """Updates from `start` to `end`; 0 is at `end` from the first update."""
-    shape: Literal["linear", "cosine"] = "linear"
-    """`linear` moves evenly, `cosine` slowly at both ends and fastest half-way."""
+    shape: Literal["linear", "cosine", "exponential"] = "linear"
+    """`linear` moves evenly, `cosine` slowly at both ends and fastest half-way, `exponential` by
+    the same factor every update."""
 
     def at(self, update: int) -> float:
         """Value at an update, counted from 0."""
         if update >= self.over:
             return self.end
         done = update / self.over
+        if self.shape == "exponential":
+            return self.start * (self.end / self.start) ** done
         if self.shape == "cosine":
             done = (1 - cos(pi * done)) / 2
         return self.start + (self.end - self.start) * done

@@ -140,6 +140,13 @@ def test_the_entropy_of_what_is_sampled_has_its_gradient_on_average() -> None:
     torch.testing.assert_close(torch.autograd.grad(mean, logits)[0], exact)
 
 
+def test_a_bonus_for_entropy_lowers_ppos_loss() -> None:
+    said = scores(numbers(0.0), entropy=numbers(0.7), value=numbers(0, 0))
+    taken = lesson(numbers(1), target=numbers(0), value=numbers(0, 0))
+    loss = ProximalPolicy(**{**PPO, "entropy_coefficient": 0.1}).loss(said, [taken], 0.0).loss
+    assert loss.item() == pytest.approx(-1 - 0.1 * 0.7)
+
+
 def two_replies() -> tuple[StepScores, list[Lesson]]:
     """An episode of a reply of two tokens and one of one token, ratios 1.5, 1 and 0.5."""
     token = numbers(math.log(1.5), 0.0, math.log(0.5))

@@ -57,6 +57,11 @@ def test_a_cosine_schedule_is_slow_at_both_ends(recipe: Path) -> None:
     assert [temperature.at(u) for u in (0, 2, 3, 6, 9)] == pytest.approx([3, 2.5, 2, 1, 1])
 
 
+def test_an_exponential_schedule_grows_by_the_same_factor(recipe: Path) -> None:
+    beta = load(recipe, ["beta={start: 0.5, end: 4, over: 3, shape: exponential}"]).beta
+    assert [beta.at(u) for u in (0, 1, 2, 3, 9)] == pytest.approx([0.5, 1, 2, 4, 4])
+
+
 def test_shares_are_of_the_whole_batch(recipe: Path) -> None:
     config = load(recipe, ["replay.share=0.25", "expert.share=0.15"])
     # 8 * 4 = 32 are played and make up 60 %: 32 * 0.25 / 0.6 = 13.3, 32 * 0.15 / 0.6 = 8
@@ -74,7 +79,7 @@ def test_shares_are_of_the_whole_batch(recipe: Path) -> None:
         (["expert.share=0.5"], "which is 32 games, expected at most one for each of the 8 groups"),
         (["replay.share=0.5", "replay.capacity=31"], "fewer than the 32 episodes"),
         (["exploration.temperature=0"], "expected more than 0"),
-        (["beta={start: 1, end: 2, over: 3, shape: square}"], "expected linear or cosine"),
+        (["beta={start: 1, end: 2, over: 3, shape: square}"], "expected linear, cosine or"),
         (
             ["objective={type: sft}", "replay.share=0.25", "exploration.temperature=2"],
             "found exploration.temperature and replay.share with objective sft",

@@ -45,3 +45,17 @@ def test_the_papers_blackjack_recipes_train(
     assert train(recipe, *settings, "trainer.max_updates=1") == 0
     (line,) = read_metrics(tmp_path / f"paper-{recipe}")
     assert line["gradient_norm"] > 0
+
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("ez_points", "points24")]
+
+
+@pytest.mark.parametrize("recipe", ["number_line", "blackjack", *SLOW])
+def test_rl4vlms_recipes_train(recipe: str, llava_next_folder: Path, tmp_path: Path) -> None:
+    settings = [f"policy.model={llava_next_folder}", f"output={tmp_path}", "policy.start=null"]
+    small = ["trainer.groups_per_update=4", "trainer.max_updates=1", "objective.epochs=1"]
+    small += ["policy.actions=constrained", "policy.thought=false"]  # else no reply is valid
+    assert train(f"{recipe}_ppo", *settings, *small) == 0
+    lines = read_metrics(tmp_path / f"paper-{recipe}_ppo")
+    assert len(lines) == 1
+    assert lines[0]["gradient_norm"] > 0
