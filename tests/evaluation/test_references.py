@@ -1,6 +1,7 @@
 """Scores by kind of task, chance and the expert, on a corridor that nobody can enumerate."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 from gymnasium import spaces
 
 from gflowvlm.episode import Observation, Reply
+from gflowvlm.evaluation.comparison import RunFigures, summarise
 from gflowvlm.evaluation.measure import Measurement, evaluation_plans, measure
 from gflowvlm.evaluation.references import References, play_references
+from gflowvlm.evaluation.share import Share
 from gflowvlm.evaluation.table import print_table, read_json, write_json
 from gflowvlm.rollouts.collect import Collector
 from gflowvlm_envs.contract import ExpertMove
@@ -173,3 +176,23 @@ def test_they_come_back_from_the_file_and_the_table_says_who_has_played(
     for words in ("chance,", "expert,", "played", "near", "far", "mean over types", "expert's"):
         assert words in shown
     assert "optimum" not in shown  # nothing is exact here
+
+
+def test_a_comparison_shows_their_mean_over_its_runs(measured: Measurement) -> None:
+    chance = measured.references["chance"]
+    unlucky = replace(chance, reach=Share(value=0, low=0, high=0))
+    runs = [
+        RunFigures(
+            seed=seed,
+            folder="",
+            objective="tb",
+            spent={},
+            splits={"id": replace(measured, references={"chance": reference})},
+        )
+        for seed, reference in enumerate((chance, unlucky))
+    ]
+    settings = {"splits": ["id"], "samples_per_start": 2, "seeds": [0, 1]}
+    summary = summarise(settings, {"tb": runs}, [], {})
+    assert summary["references"]["id"] == {
+        "chance, played": {"reach": chance.reach.value / 2, "strict": chance.strict.value}
+    }
