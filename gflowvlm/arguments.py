@@ -55,6 +55,11 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--start", action="store_true", help="measure the policy that training started from"
     )
     parser.add_argument(
+        "--no-references",
+        action="store_true",
+        help="let neither chance nor the environment's expert play where no exact number is known",
+    )
+    parser.add_argument(
         "--exact",
         action="store_true",
         help="compute instead of sample: the distance to the exact law, and all that it tells",

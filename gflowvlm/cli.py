@@ -83,7 +83,7 @@ def evaluate(options: argparse.Namespace) -> None:
     elif options.by_length:
         result = launch.evaluate_by_length(target, **games, **common)
     else:
-        result = launch.evaluate(target, **games, **common)
+        result = launch.evaluate(target, **games, **common, references=not options.no_references)
     if _speaks():
         print(f"results: {result}")
 
@@ -103,6 +103,8 @@ def _require_one_kind(options: argparse.Namespace) -> None:
             "as well: leave one out"
         )
     special = "--exact" if options.exact else "--by-length" if options.by_length else None
+    if special and options.no_references:
+        raise UserError(f"found --no-references with {special}, which has none: leave it out")
     if special and not options.target.is_dir():
         raise UserError(f"found {options.target} with {special}, expected a run's folder: train it")
     if options.min_mass is not None and (options.by_length or not options.exact):

@@ -94,6 +94,7 @@ class Episode:
     ending: Ending
     success: bool  # the environment's own word
     start_distance: int | None = None  # steps to go at the start, where the environment says
+    task_type: str | None = None  # kind of task, where the environment says
 
     @property
     def total_reward(self) -> float:

@@ -11,6 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from gflowvlm.cli import main
+from gflowvlm.evaluation.table import read_json
 from gflowvlm.policy.backbone import Backbone
 from gflowvlm.trainer.tracking import read_metrics
 
@@ -47,8 +48,13 @@ def refused(output: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str
     return said
 
 
-def test_a_foreign_environment_of_under_forty_lines_trains(tmp_path: Path) -> None:
+def test_a_foreign_environment_of_under_forty_lines_trains_and_is_measured_beside_chance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert train(tmp_path) == 0
+    assert "chance, played" in capsys.readouterr().out
+    (measured,) = read_json(tmp_path / "lake/evaluation.json")["after"]
+    assert [(name, each.games) for name, each in measured.references.items()] == [("chance", 2)]
     metrics = read_metrics(tmp_path / "lake")
     assert [line["step"] for line in metrics] == [1, 2]
     assert all(line["length"] <= 12 and line["cut"] == 0 for line in metrics)

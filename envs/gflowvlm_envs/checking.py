@@ -19,6 +19,7 @@ _TYPES: dict[str, type] = {
     "extra_steps": int,
     "distance": int,
     "progress": float,
+    "task_type": str,
     "success_chance": float,
 }
 
@@ -140,6 +141,11 @@ def _check_progress(where: str, before: Info, after: Info) -> None:
         before["task"] == after["task"],
         f"{where}: found task {after['task']!r} after {before['task']!r}, expected one task per "
         "episode: put what changes into text",
+    )
+    _require(
+        before.get("task_type") == after.get("task_type"),
+        f"{where}: found task_type {after.get('task_type')!r} after {before.get('task_type')!r}, "
+        "expected one per episode: say it at every step or never",
     )
     _require(
         before["facts"].keys() == after["facts"].keys(),

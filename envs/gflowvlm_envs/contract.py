@@ -43,6 +43,9 @@ class StepInfo(TypedDict):
     """Steps that the shortest way to the goal still needs, where that is known; 0 at the goal."""
     progress: NotRequired[float]
     """Share of the goal's conditions that hold, where the goal has parts; 1 exactly at the goal."""
+    task_type: NotRequired[str]
+    """What kind of task this is, e.g. "pick_and_place_simple", where there are several; the same
+    throughout an episode. Evaluations score each kind by itself."""
     success_chance: NotRequired[float]
     """Probability that the last action reaches the goal; there where it ended the game whatever
     would come of it, and where that is known."""

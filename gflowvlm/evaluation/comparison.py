@@ -16,6 +16,7 @@
     "aggregate": {split: {figure: {"value", "low", "high", "runs"}}}}},  # see aggregate.py
   "start": {"runs", "aggregate"} of the policy that all start from,
   "references": {split: {"chance" | "sampler" | "optimum": {figure: number}}},
+    where none is exact {"chance, played" | "expert, played": means over all runs' starts}
   "best": {split: {figure: label | null}},  # null: nobody is ahead beyond noise
   "verdicts": [the same in words],
   "missing": {run: the last line of its log}
@@ -27,6 +28,7 @@ nats; figures that a method or split does not have are left out.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import fmean
 from typing import Any
 from zlib import crc32
 
@@ -34,6 +36,7 @@ import numpy as np
 
 from gflowvlm.evaluation.aggregate import Array, Interval, Strata, interval, point, resampled
 from gflowvlm.evaluation.measure import Measurement
+from gflowvlm.evaluation.references import Reference
 from gflowvlm.evaluation.starts import pass_name, powers_up_to
 from gflowvlm.evaluation.verdict import Contender, Figure, Verdict, judge
 
@@ -182,7 +185,24 @@ def _references(runs: Sequence[RunFigures]) -> dict[str, dict[str, dict[str, flo
             for name, law in (("chance", "uniform"), ("sampler", "exact sampler")):
                 if law in laws:
                     known.setdefault(name, {})["tv"] = laws[law]["tv"]
+    for split, known in found.items():
+        known.update(_played([run.splits[split] for run in runs if split in run.splits]))
     return found
+
+
+def _played(measured: Sequence[Measurement]) -> dict[str, dict[str, float]]:
+    """What those reach who played the starts of each run, mean over the runs."""
+    found: dict[str, list[Reference]] = {}
+    for each in measured:
+        for name, reference in each.references.items():
+            found.setdefault(f"{name}, played", []).append(reference)
+    return {
+        name: {
+            "reach": fmean(each.reach.value for each in games),
+            "strict": fmean(each.strict.value for each in games),
+        }
+        for name, games in found.items()
+    }
 
 
 def _means(spent: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -47,11 +47,10 @@ def _split_table(summary: Mapping[str, Any], split: str) -> Table:
         cells = [_cell(f, found.get(f.name), best.get(f.name) == label) for f in columns]
         runs, seeds = len(everyone[label]["runs"]), len(summary["seeds"])
         table.add_row(label if runs == seeds else f"{label} ({runs} of {seeds} seeds)", *cells)
-    for name in ("chance", "sampler", "optimum"):
-        known = references.get(name, {})
+    for name, known in references.items():
         if any(figure.name in known for figure in columns):
             cells = [f.written(known[f.name]) if f.name in known else "" for f in columns]
-            table.add_row(f"exact {name}" if name != "chance" else name, *cells)
+            table.add_row(f"exact {name}" if name in ("sampler", "optimum") else name, *cells)
     return table
 
 

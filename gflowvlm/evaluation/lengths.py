@@ -19,7 +19,7 @@ from gflowvlm.episode import Episode
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation import metrics
 from gflowvlm.evaluation.analysis import FlowAnalysis, Flows
-from gflowvlm.evaluation.measure import Share, share_of
+from gflowvlm.evaluation.share import Share, share_of
 from gflowvlm.evaluation.views import Views
 from gflowvlm.rollouts.environments import distance_of
 

@@ -1,26 +1,19 @@
 """Play fixed, held-out games with a policy and say how it did, beside chance and the optimum."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from gflowvlm.episode import Ending, Episode
+from gflowvlm.episode import Episode
 from gflowvlm.evaluation import metrics
 from gflowvlm.evaluation.coverage import Coverage, coverage
+from gflowvlm.evaluation.references import NOBODY, Reference, References
+from gflowvlm.evaluation.share import Share, share_of
 from gflowvlm.evaluation.starts import ByStart, by_start, pass_name, powers_up_to
+from gflowvlm.evaluation.task_types import ByType, by_task_type, macro_reach, types_from_dict
 from gflowvlm.exact.play import Rates, chance, optimum
 from gflowvlm.policy.base import Policy
 from gflowvlm.processes import ALONE, Processes
-from gflowvlm.rollouts.collect import Collector, plan_groups
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """A share of games with its 95 % Wilson interval."""
-
-    value: float
-    low: float
-    high: float
+from gflowvlm.rollouts.collect import Collector, Plan, plan_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +41,10 @@ class Measurement:
     pass_at: dict[str, float] = field(default_factory=dict)  # "pass@4" -> share, see metrics
     reply_entropy: float | None = None  # nats a reply, estimated; None in files of before
     by_start: ByStart = field(default_factory=dict)  # what the means over starts are means of
+    by_type: ByType = field(default_factory=dict)  # where the environment says the kind of task
+    macro_reach: float | None = None  # mean over those kinds; `reach` is over the games
+    references: dict[str, Reference] = field(default_factory=dict)  # "chance", "expert": played
+    path_ratio: float | None = None  # actions of a won game over the expert's from its start
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -62,6 +59,9 @@ class Measurement:
             parts[name] = None if found is None else Rates(**found)
         found = values.get("coverage")  # nor of any coverage
         parts["coverage"] = None if found is None else Coverage(**found)
+        parts["by_type"] = types_from_dict(values.get("by_type", {}))
+        played = values.get("references", {})
+        parts["references"] = {name: Reference.from_dict(each) for name, each in played.items()}
         return cls(**{**values, **parts})
 
 
@@ -73,18 +73,21 @@ def measure(
     samples_per_start: int,
     temperature: float,
     sampler: Rates | None = None,
+    references: References = NOBODY,
     processes: Processes = ALONE,
 ) -> Measurement:
     """Play `episodes` games, rounded up to whole starts; equal seeds give equal starts.
 
     Each process plays its share of them, and all get the measurement of all.
 
-    The seeds' stream is the split's own ("evaluate/id"), disjoint from training's.
+    The seeds' stream is the split's own ("evaluate/id"), disjoint from training's. `references`
+    are others' games from the same starts, see `play_references`.
     """
     played = play_games(policy, collector, episodes, samples_per_start, processes)
     game = enumerable(collector)
     lowest, highest = (None, None) if game is None else (chance(game), optimum(game))
     found = coverage(played, collector.make)
+    types = by_task_type(played)
     return Measurement(
         split=collector.split,
         episodes=len(played),
@@ -97,7 +100,7 @@ def measure(
         reading=metrics.reading_accuracy(played),
         diversity=metrics.diversity(played),
         invalid_replies=metrics.invalid_replies(played),
-        cut=sum(episode.ending is Ending.TRUNCATED for episode in played),
+        cut=metrics.cut(played),
         length=metrics.mean_length(played),
         reply_tokens=metrics.mean_reply_tokens(played),
         chance=lowest,
@@ -107,6 +110,10 @@ def measure(
         pass_at={pass_name(k): metrics.pass_at(played, k) for k in powers_up_to(samples_per_start)},
         reply_entropy=metrics.reply_entropy(played),
         by_start=by_start(played, collector.make, covered=found is not None),
+        by_type=types,
+        macro_reach=macro_reach(types),
+        references={name: Reference.of(games) for name, games in references.items()},
+        path_ratio=metrics.path_ratio(played, references.get("expert", ())),
     )
 
 
@@ -118,17 +125,21 @@ def play_games(
     processes: Processes = ALONE,
 ) -> list[Episode]:
     """The games of all processes, without their images; see `measure`."""
-    starts = -(-episodes // samples_per_start)
-    plans = plan_groups(
-        collector.run_seed,
-        f"evaluate/{collector.split}",
-        first_group=0,
-        groups=starts,
-        group_size=samples_per_start,
-    )
+    plans = evaluation_plans(collector, episodes, samples_per_start)
     own = collector.collect(policy, processes.deal(plans))
     everyones = processes.gather([p.episode.without_images() for p in own])
     return [episode for part in everyones for episode in part]
+
+
+def evaluation_plans(collector: Collector, episodes: int, samples_per_start: int) -> list[Plan]:
+    """The games that a policy is measured by; see `measure`."""
+    return plan_groups(
+        collector.run_seed,
+        f"evaluate/{collector.split}",
+        first_group=0,
+        groups=-(-episodes // samples_per_start),
+        group_size=samples_per_start,
+    )
 
 
 def enumerable(collector: Collector) -> Any:
@@ -139,9 +150,3 @@ def enumerable(collector: Collector) -> Any:
     if not all(hasattr(game, name) for name in ("starts", "legal", "outcomes", "judge")):
         return None
     return game
-
-
-def share_of(episodes: Sequence[Episode], value: float) -> Share:
-    """A share of some games with its interval."""
-    low, high = metrics.wilson(round(value * len(episodes)), len(episodes))
-    return Share(value=value, low=low, high=high)

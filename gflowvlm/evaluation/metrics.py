@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from math import comb, sqrt
 
-from gflowvlm.episode import Decision, Episode, Segment
+from gflowvlm.episode import Decision, Ending, Episode, Segment
 
 _Z_95 = 1.959964  # two-sided 95 % point of the normal law
 
@@ -73,6 +73,26 @@ def diversity(
         if episode.success:
             found[episode.group].add(solution(episode))
     return sum(map(len, found.values())) / len(found) if found else None
+
+
+def path_ratio(episodes: Sequence[Episode], experts: Sequence[Episode]) -> float | None:
+    """Actions of a won game over those of the expert's game from the same start, mean over games.
+
+    1 is as short as the expert's. A start that the expert did not win counts nothing; None where
+    no game is left.
+    """
+    expert = {each.group: len(each.actions) for each in experts if each.success}
+    ratios = [
+        len(episode.actions) / expert[episode.group]
+        for episode in episodes
+        if episode.success and expert.get(episode.group)
+    ]
+    return sum(ratios) / len(ratios) if ratios else None
+
+
+def cut(episodes: Sequence[Episode]) -> int:
+    """Games that ended without a verdict."""
+    return sum(episode.ending is Ending.TRUNCATED for episode in episodes)
 
 
 def pass_at(episodes: Sequence[Episode], k: int) -> float:

@@ -2,38 +2,78 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from gflowvlm.evaluation.measure import Measurement, Share
+from gflowvlm.evaluation.measure import Measurement
+from gflowvlm.evaluation.references import Reference
+from gflowvlm.evaluation.share import Share
 from gflowvlm.evaluation.starts import pass_name
 from gflowvlm.exact.play import Rates
 
 Measured = Mapping[str, Sequence[Measurement]]
 """Name of a policy ("before", "after") -> one measurement per split, splits in the same order."""
 
+_WIDTH = 120  # where nobody looks: a log or a file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """Who stands beside the policies, and what is known of it."""
+
+    name: str  # "chance", "sampler", "optimum" or "expert"
+    played: bool  # not computed: with intervals
+    figures: Mapping[str, str]  # label of a row -> its cell
+    types: Mapping[str, str]  # the same of the table by kind of task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A figure."""
+
+    label: str
+    cells: Sequence[str]  # one per policy
+    beside: Sequence[str]  # one for each that stands beside them
+
 
 def print_table(measured: Measured) -> None:
-    """Print every split's figures, policies side by side, what is exact beside them."""
+    """Print every split's figures, policies side by side, others beside them."""
     console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDTH)
     for splits in zip(*measured.values(), strict=True):
         first = splits[0]
-        table = Table(
-            title=f"{first.split}: {first.episodes} games, temperature {first.temperature:g}, "
-            f"seed {first.seed}, 95 % intervals",
-            title_justify="left",
+        others = beside(splits)
+        heads = [*measured, *map(head_of, others)]
+        title = (
+            f"{first.split}: {first.episodes} games, temperature {first.temperature:g}, "
+            f"seed {first.seed}, 95 % intervals"
         )
-        table.add_column("", no_wrap=True)
-        for name in measured:
-            table.add_column(name, justify="right")
-        table.add_column("chance", justify="right")
-        table.add_column("sampler", justify="right")
-        table.add_column("exact optimum", justify="right")
-        for label, cells, *exact in lines(splits):
-            table.add_row(label, *cells, *exact)
-        console.print(table)
+        if first.references:
+            title += f"; {' and '.join(first.references)} played the same starts"
+        _print(console, title, heads, rows(splits, others))
+        if first.by_type:
+            title = f"{first.split}: reach by task type"
+            _print(console, title, ["games", *heads], type_rows(splits, others))
+
+
+def _print(console: Console, title: str, heads: Sequence[str], found: Sequence[Row]) -> None:
+    table = Table(title=title, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for head in heads:
+        table.add_column(head, justify="right", overflow="fold")
+    for row in found:
+        table.add_row(row.label, *row.cells, *row.beside)
+    console.print(table)
+
+
+def head_of(other: Beside) -> str:
+    """What its column is called."""
+    name = "exact optimum" if other.name == "optimum" else other.name
+    return f"{name}, played" if other.played else name
 
 
 def write_json(measured: Measured, path: Path) -> Path:
@@ -54,57 +94,112 @@ def read_json(path: Path) -> dict[str, list[Measurement]]:
     return {name: [Measurement.from_dict(m) for m in splits] for name, splits in plain.items()}
 
 
-def lines(splits: Sequence[Measurement]) -> list[tuple[str, list[str], str, str, str]]:
-    """(label, one cell per policy, chance, exact sampler, optimum)."""
+def beside(splits: Sequence[Measurement]) -> list[Beside]:
+    """What is known exactly; where somebody played instead, how that went."""
     first = splits[0]
-    samples = first.samples_per_start
-    empty = ("", "", "")
+    exact = [
+        Beside(name=name, played=False, figures=_exact_figures(name, splits), types={})
+        for name in ("chance", "sampler", "optimum")
+        if getattr(first, name) is not None or not first.references
+    ]
+    played = [
+        Beside(name=name, played=True, figures=_played_figures(each), types=_types(each))
+        for name, each in first.references.items()
+    ]
+    return [*exact, *played]
+
+
+def _exact_figures(name: str, splits: Sequence[Measurement]) -> dict[str, str]:
+    rates = getattr(splits[0], name)
+    found = {each: _rate(rates, each) for each in ("reach", "strict")}
+    known = next((m.coverage for m in splits if m.coverage is not None), None)
+    if name == "optimum" and known is not None:
+        found["solutions found"] = _percent(known.best_solutions)
+        found["classes found"] = _percent(known.best_classes)
+    return found
+
+
+def _played_figures(reference: Reference) -> dict[str, str]:
+    return {
+        "reach": _interval(reference.reach),
+        "strict": _interval(reference.strict),
+        "games cut": str(reference.cut),
+        "decisions a game": _number(reference.length),
+    }
+
+
+def rows(splits: Sequence[Measurement], others: Sequence[Beside]) -> list[Row]:
+    """Every figure of a split, for all policies; `others` are those of `beside`."""
+    samples = splits[0].samples_per_start
+    figures = {
+        "reach": [_interval(m.reach) for m in splits],
+        "strict": [_interval(m.strict) for m in splits],
+        "right moves": [_percent(m.right_moves) for m in splits],
+        "numbers read right": [_percent(m.reading) for m in splits],
+        f"Div@{samples}": [_number(m.diversity) for m in splits],
+        pass_name(samples): [_percent(m.pass_at.get(pass_name(samples))) for m in splits],
+        **_coverage_figures(splits),
+        "reply entropy, nats": [_number(m.reply_entropy) for m in splits],
+        "invalid replies": [_percent(m.invalid_replies) for m in splits],
+        "games cut": [str(m.cut) for m in splits],
+        "decisions a game": [_number(m.length) for m in splits],
+        **_path_figures(splits),
+        "tokens a reply": [_number(m.reply_tokens) for m in splits],
+    }
     return [
-        (
-            "reach",
-            [_interval(m.reach) for m in splits],
-            _rate(first.chance, "reach"),
-            _rate(first.sampler, "reach"),
-            _rate(first.optimum, "reach"),
-        ),
-        (
-            "strict",
-            [_interval(m.strict) for m in splits],
-            _rate(first.chance, "strict"),
-            _rate(first.sampler, "strict"),
-            _rate(first.optimum, "strict"),
-        ),
-        ("right moves", [_percent(m.right_moves) for m in splits], "", "", ""),
-        ("numbers read right", [_percent(m.reading) for m in splits], "", "", ""),
-        (f"Div@{samples}", [_number(m.diversity) for m in splits], "", "", ""),
-        (pass_name(samples), [_percent(m.pass_at.get(pass_name(samples))) for m in splits], *empty),
-        *_coverage_lines(splits),
-        ("reply entropy, nats", [_number(m.reply_entropy) for m in splits], *empty),
-        ("invalid replies", [_percent(m.invalid_replies) for m in splits], "", "", ""),
-        ("games cut", [str(m.cut) for m in splits], "", "", ""),
-        ("decisions a game", [_number(m.length) for m in splits], "", "", ""),
-        ("tokens a reply", [_number(m.reply_tokens) for m in splits], "", "", ""),
+        Row(label=label, cells=cells, beside=[other.figures.get(label, "") for other in others])
+        for label, cells in figures.items()
     ]
 
 
-def _coverage_lines(splits: Sequence[Measurement]) -> list[tuple[str, list[str], str, str, str]]:
+def type_rows(splits: Sequence[Measurement], others: Sequence[Beside]) -> list[Row]:
+    """Games and reach of each kind of task, and the means of reach over kinds and over games."""
+    games = {name: str(each.games) for name, each in splits[0].by_type.items()}
+    games["mean over games"] = str(splits[0].episodes)
+    policies = [_types(m) for m in splits]
+    return [
+        Row(
+            label=label,
+            cells=[games.get(label, ""), *(policy.get(label, "-") for policy in policies)],
+            beside=[other.types.get(label, "") for other in others],
+        )
+        for label in policies[0]
+    ]
+
+
+def _types(scores: Measurement | Reference) -> dict[str, str]:
+    kinds = {name: _interval(each.reach) for name, each in scores.by_type.items()}
+    return {
+        **kinds,
+        "mean over types": _percent(scores.macro_reach),
+        "mean over games": _interval(scores.reach),
+    }
+
+
+def _path_figures(splits: Sequence[Measurement]) -> dict[str, list[str]]:
+    """Nothing where no expert has played."""
+    if "expert" not in splits[0].references:
+        return {}
+    return {"won: actions / expert's": [_number(m.path_ratio) for m in splits]}
+
+
+def _coverage_figures(splits: Sequence[Measurement]) -> dict[str, list[str]]:
     """What was found of each start's solutions; nothing where they are not known."""
     found = [m.coverage for m in splits]
-    known = next((each for each in found if each is not None), None)
-    if known is None:
-        return []
+    if all(each is None for each in found):
+        return {}
 
     def cells(name: str) -> list[str]:
         return [_percent(getattr(each, name, None)) for each in found]
 
     diversities = [_number(None if each is None else each.diversity) for each in found]
-    return [
-        (f"Div@{splits[0].samples_per_start}, classes", diversities, "", "", ""),
-        ("solutions found", cells("solutions"), "", "", _percent(known.best_solutions)),
-        ("classes found", cells("classes"), "", "", _percent(known.best_classes)),
-        ("starts, every solution", cells("all_solutions"), "", "", ""),
-        ("starts, every class", cells("all_classes"), "", "", ""),
-    ]
+    return {
+        f"Div@{splits[0].samples_per_start}, classes": diversities,
+        "solutions found": cells("solutions"),
+        "classes found": cells("classes"),
+        "starts, every solution": cells("all_solutions"),
+        "starts, every class": cells("all_classes"),
+    }
 
 
 def _interval(share: Share) -> str:

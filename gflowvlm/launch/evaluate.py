@@ -9,8 +9,10 @@ from gflowvlm.config.load import load
 from gflowvlm.config.preference import PreferenceConfig
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
+from gflowvlm.config.training import ReferenceName
 from gflowvlm.errors import UserError
-from gflowvlm.evaluation.measure import Measurement, enumerable, measure
+from gflowvlm.evaluation.measure import Measurement, enumerable, evaluation_plans, measure
+from gflowvlm.evaluation.references import NOBODY, References, play_references
 from gflowvlm.evaluation.table import print_table, write_json
 from gflowvlm.exact.play import Rated, Rates
 from gflowvlm.exact.rewards import exact_sampler
@@ -25,6 +27,7 @@ from gflowvlm.trainer.loop import POLICY_FOLDER
 EVALUATION_FILE = "evaluation.json"
 
 _SAMPLERS: dict[Hashable, Rates | None] = {}  # computed once a process; a few seconds each
+_REFERENCES: dict[Hashable, References] = {}  # played once a process, for all its policies
 
 
 def evaluate(
@@ -36,10 +39,11 @@ def evaluate(
     seed: int,
     batch_size: int,
     start: bool,
+    references: bool = True,
 ) -> Path:
     """Measure a run (with `start` also what it started from) or what a recipe starts from.
 
-    Several processes share the games.
+    Several processes share the games. Without `references` neither chance nor the expert plays.
 
     Returns:
         The JSON file with all figures.
@@ -60,6 +64,7 @@ def evaluate(
             episodes=episodes,
             samples_per_start=samples_per_start,
             batch_size=batch_size,
+            references=None if references else (),
         )
         measured = {}
         if start or newest is None:
@@ -82,24 +87,47 @@ def measure_splits(
     episodes: int | None = None,
     samples_per_start: int | None = None,
     batch_size: int = 64,
+    references: Sequence[ReferenceName] | None = None,
 ) -> list[Measurement]:
-    """One measurement per split, the configuration's unless named."""
+    """One measurement per split; what is None is the configuration's."""
+    settings = config.evaluation
+    names = settings.references if references is None else references
+    games = episodes or settings.episodes, samples_per_start or settings.samples_per_start
     results = []
-    for split in splits or config.evaluation.splits:
+    for split in splits or settings.splits:
         collector = build_collector(config, split, batch_size=batch_size)
         results.append(
             measure(
                 policy,
                 collector,
-                episodes=episodes or config.evaluation.episodes,
-                samples_per_start=samples_per_start or config.evaluation.samples_per_start,
+                episodes=games[0],
+                samples_per_start=games[1],
                 temperature=config.policy.temperature,
                 sampler=_exact_sampler(config, collector),
+                references=_references(names, config, collector, games, processes),
                 processes=processes,
             )
         )
         collector.close()
     return results
+
+
+def _references(
+    names: Sequence[ReferenceName],
+    config: RunConfig,
+    collector: Collector,
+    games: tuple[int, int],
+    processes: Processes,
+) -> References:
+    """Who else plays the starts; nobody where the environment's exact numbers are known."""
+    if not names or enumerable(collector) is not None:
+        return NOBODY
+    environment = config.environment.model_dump_json()
+    key = environment, collector.split, collector.run_seed, games, tuple(names)
+    if key not in _REFERENCES:
+        plans = evaluation_plans(collector, *games)
+        _REFERENCES[key] = play_references(names, collector, plans, processes)
+    return _REFERENCES[key]
 
 
 def _exact_sampler(config: RunConfig, collector: Collector) -> Rates | None:
@@ -129,13 +157,15 @@ def look_at(
 
     def look(step: int) -> dict[str, float]:
         found: dict[str, float] = {}
-        for result in measure_splits(policy, config, processes):
+        for result in measure_splits(policy, config, processes, references=()):
             found[f"{result.split}/reach"] = result.reach.value
             found[f"{result.split}/strict"] = result.strict.value
             for name in ("right_moves", "reading"):
                 value: Any = getattr(result, name)
                 if value is not None:
                     found[f"{result.split}/{name}"] = value
+            for name, score in result.by_type.items():
+                found[f"{result.split}/reach/{name}"] = score.reach.value
             if result.coverage is not None:
                 found[f"{result.split}/classes_found"] = result.coverage.classes
         return found

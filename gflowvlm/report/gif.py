@@ -13,7 +13,7 @@ from gflowvlm_envs.drawing import BLACK, GREY, WHITE, Color, blank, font, write
 
 MARGIN, PICTURE, COLUMN = 24, 320, 500  # pixels; the words stand in a column beside the picture
 WIDTH = 3 * MARGIN + PICTURE + COLUMN
-WORD, BAR = 220, 200  # of an action's line: most place for its word, its bar at 100 %
+WORD, BAR, SHARE = 320, 200, 75  # of an action's line: its word and its bar at most, its figure
 TEXT, SMALL = 20.0, 14.0  # font sizes
 LEADING = 1.4  # line height over font size
 TOP, BOTTOM, BANNER = 64, 84, 72  # pixels for the title above, the words below, the outcome
@@ -28,7 +28,7 @@ PER_CHARACTER = 30  # milliseconds to read a character of the thought
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
     """A line of the column: words, or an action with its bar."""
 
     text: str = ""
@@ -38,7 +38,18 @@ class _Line:
 
     @property
     def height(self) -> int:
+        """Pixels."""
         return round(LEADING * self.size)
+
+    @property
+    def fitted(self) -> tuple[str, float]:
+        """An action's words and a font size at which they fit their place; cut as a last resort."""
+        size = self.size
+        while font(size).getlength(self.text) > WORD and size > SMALL:
+            size -= 1
+        if font(size).getlength(self.text) <= WORD:
+            return self.text, size
+        return wrapped(self.text, size, WORD - MARGIN)[0] + "...", size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +58,8 @@ class _Page:
 
     title: str
     image: NDArray[np.uint8]  # [H, W, 3]
-    lines: list[_Line]
+    task: list[str]  # lines below the picture
+    lines: list[Line]
     outcome: tuple[str, Color] | None
     milliseconds: int
 
@@ -55,8 +67,8 @@ class _Page:
 def write_gif(playbacks: Sequence[Playback], path: Path) -> Path:
     """Draw all games into one file, which appears whole or not at all."""
     pages = [page for playback in playbacks for page in _pages(playback)]
-    tallest = max(sum(line.height for line in page.lines) for page in pages)
-    height = TOP + max(PICTURE, tallest) + BOTTOM
+    tallest = max(max(_task_height(page), _words_height(page)) for page in pages)
+    height = TOP + tallest + BOTTOM
     frames = [_draw(page, height) for page in pages]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -100,6 +112,7 @@ def _pages(playback: Playback) -> list[_Page]:
         _Page(
             title=f"{playback.title}, step {number}",
             image=move.decision.observation.image,
+            task=wrapped(move.decision.observation.task, SMALL, PICTURE),
             lines=_column(move),
             outcome=None,
             milliseconds=min(SHORTEST + PER_CHARACTER * len(move.thought), LONGEST),
@@ -110,6 +123,7 @@ def _pages(playback: Playback) -> list[_Page]:
     end = _Page(
         title=last.title,
         image=last.image,
+        task=last.task,
         lines=last.lines,
         outcome=(playback.outcome, GREEN if playback.episode.success else RED),
         milliseconds=FINAL,
@@ -117,29 +131,38 @@ def _pages(playback: Playback) -> list[_Page]:
     return [*pages, end]
 
 
-def _column(move: Move) -> list[_Line]:
+def _words_height(page: _Page) -> int:
+    return sum(line.height for line in page.lines)
+
+
+def _task_height(page: _Page) -> int:
+    """The picture's place with the task below."""
+    return PICTURE + MARGIN // 2 + len(page.task) * round(LEADING * SMALL)
+
+
+def _column(move: Move) -> list[Line]:
     lines = []
     shown = move.decision.observation.text
     for label, words in (("shown", shown), ("states", move.stated), ("thinks", move.thought)):
         if words:
-            lines.append(_Line(label, SMALL, GREY))
-            lines += [_Line(line) for line in wrapped(words, TEXT, COLUMN)]
-            lines.append(_Line(size=SMALL / 2))
-    lines.append(_Line("does", SMALL, GREY))
+            lines.append(Line(label, SMALL, GREY))
+            lines += [Line(line) for line in wrapped(words, TEXT, COLUMN)]
+            lines.append(Line(size=SMALL / 2))
+    lines.append(Line("does", SMALL, GREY))
     color = RED if move.decision.reply.action is None else BLUE
-    lines += [_Line(line, TEXT, color) for line in wrapped(move.said, TEXT, COLUMN)]
+    lines += [Line(line, TEXT, color) for line in wrapped(move.said, TEXT, COLUMN)]
     if not move.choices:
         return lines
-    lines += [_Line(size=SMALL / 2), _Line("could have done", SMALL, GREY)]
+    lines += [Line(size=SMALL / 2), Line("could have done", SMALL, GREY)]
     listed, others, rest = move.listed()
     lines += [_bar(choice) for choice in listed]
     if others:
-        lines.append(_Line(f"{others} others {rest:.1%}", SMALL, GREY))
+        lines.append(Line(f"{others} others {rest:.1%}", SMALL, GREY))
     return lines
 
 
-def _bar(choice: Choice) -> _Line:
-    return _Line(choice.word, color=BLUE if choice.taken else BLACK, share=choice.probability)
+def _bar(choice: Choice) -> Line:
+    return Line(choice.word, color=BLUE if choice.taken else BLACK, share=choice.probability)
 
 
 def _draw(page: _Page, height: int) -> Image.Image:
@@ -150,9 +173,13 @@ def _draw(page: _Page, height: int) -> Image.Image:
     ImageDraw.Draw(frame).rectangle(
         (MARGIN - 1, TOP - 1, MARGIN + picture.width, TOP + picture.height), outline=PALE
     )
+    for number, text in enumerate(page.task):
+        below = TOP + PICTURE + MARGIN // 2 + number * round(LEADING * SMALL)
+        write(frame, text, (MARGIN, below), SMALL, GREY)
     y = TOP
-    words = [font(line.size).getlength(line.text) for line in page.lines if line.share is not None]
-    place = min(WORD, round(max(words, default=0)) + MARGIN)
+    words = [line.fitted for line in page.lines if line.share is not None]
+    widths = [font(size).getlength(word) for word, size in words]
+    place = round(max(widths, default=0)) + MARGIN
     for line in page.lines:
         _draw_line(frame, line, y, place)
         y += line.height
@@ -168,18 +195,17 @@ def _draw(page: _Page, height: int) -> Image.Image:
     return frame
 
 
-def _draw_line(frame: Image.Image, line: _Line, y: int, place: int) -> None:
+def _draw_line(frame: Image.Image, line: Line, y: int, place: int) -> None:
     """Draw a line at height y; bars begin `place` pixels after the column does."""
     x = 2 * MARGIN + PICTURE
     middle = y + line.height / 2
     if line.share is None:
         write(frame, line.text, (x, middle), line.size, line.color, anchor="lm")
         return
-    word = line.text
-    if font(line.size).getlength(word) > WORD - MARGIN:
-        word = wrapped(word, line.size, WORD - 2 * MARGIN)[0] + "..."
-    write(frame, word, (x, middle), line.size, line.color, anchor="lm")
-    left, right = x + place, x + place + max(1, round(BAR * line.share))
+    word, size = line.fitted
+    write(frame, word, (x, middle), size, line.color, anchor="lm")
+    longest = min(BAR, COLUMN - SHARE - place)
+    left, right = x + place, x + place + max(1, round(longest * line.share))
     bar = (left, middle - 0.35 * line.size, right, middle + 0.35 * line.size)
     ImageDraw.Draw(frame).rectangle(bar, fill=line.color if line.color == BLUE else PALE)
     write(frame, f"{line.share:.1%}", (x + COLUMN, middle), line.size, line.color, anchor="rm")

@@ -11,8 +11,9 @@ from huggingface_hub import EvalResult, ModelCardData, hf_hub_download, metadata
 from gflowvlm import __version__
 from gflowvlm.config.reinforcement import ReinforcementConfig
 from gflowvlm.config.schema import RunConfig
-from gflowvlm.evaluation.measure import Measurement, Share
-from gflowvlm.exact.play import Rates
+from gflowvlm.evaluation.measure import Measurement
+from gflowvlm.evaluation.share import Share
+from gflowvlm.evaluation.table import beside, head_of
 
 OBSERVATION_FILE = "observation.png"
 UNKNOWN_LICENCE = "unknown"  # the Hub's own word for it
@@ -223,12 +224,15 @@ def _split_table(measured: Mapping[str, Measurement]) -> str:
     columns = {"before": "before training", "after": "this model"}
     names = [columns.get(name, name) for name in measured]
     first = next(iter(measured.values()))
-    header = f"| | {' | '.join(names)} | chance | exact optimum |"
-    rule = "|---" * (len(names) + 3) + "|"
+    others = [each for each in beside([*measured.values()]) if each.name != "sampler"]
+    heads = [*names, *map(head_of, others)]
+    header = f"| | {' | '.join(heads)} |"
+    rule = "|---" * (len(heads) + 1) + "|"
     rows = [
         f"| {name} | "
         + " | ".join(_interval(getattr(result, name)) for result in measured.values())
-        + f" | {_rate(first.chance, name)} | {_rate(first.optimum, name)} |"
+        + "".join(f" | {other.figures[name]}" for other in others)
+        + " |"
         for name in ("reach", "strict")
     ]
     about = "; ".join(
@@ -269,7 +273,3 @@ def _public(source: str | Path) -> str:
 
 def _interval(share: Share) -> str:
     return f"{share.value:.1%} ({share.low:.1%}-{share.high:.1%})"
-
-
-def _rate(rates: Rates | None, name: str) -> str:
-    return "-" if rates is None else f"{getattr(rates, name):.1%}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gflowvlm.evaluation.measure import Measurement
-from gflowvlm.evaluation.table import lines
+from gflowvlm.evaluation.table import Beside, beside, rows, type_rows
 from gflowvlm.report.comparison import Comparison, Estimate
 from gflowvlm.report.sources import Run, Subject
 
@@ -53,6 +53,11 @@ class Table:
     lines: tuple[Line, ...]
     ticked: bool = False  # whether a bar ends each row
 
+    @property
+    def kinds(self) -> set[str]:
+        """What its ticks stand for."""
+        return {tick.kind for line in self.lines for tick in line.ticks}
+
 
 def score_tables(subject: Subject) -> list[Table]:
     """One table per split."""
@@ -60,7 +65,12 @@ def score_tables(subject: Subject) -> list[Table]:
         return _compared(subject.comparison)
     (run,) = subject.runs
     names = [POLICIES.get(name, name) for name in run.measured]
-    return [_measured(names, splits) for splits in zip(*run.measured.values(), strict=False)]
+    found = []
+    for splits in zip(*run.measured.values(), strict=False):
+        found.append(_measured(names, splits))
+        if splits[0].by_type:
+            found.append(_by_type(names, splits))
+    return found
 
 
 def law_tables(run: Run) -> list[Table]:
@@ -72,27 +82,53 @@ def law_tables(run: Run) -> list[Table]:
 
 
 def _measured(names: Sequence[str], splits: Sequence[Measurement]) -> Table:
-    first = splits[0]
-    rows = []
-    for label, cells, *exact in lines(splits):
-        rows.append(
+    first, others = splits[0], beside(splits)
+    found = []
+    for row in rows(splits, others):
+        found.append(
             Line(
-                label=label,
-                cells=(
-                    *(_split(cell) for cell in cells),
-                    *(Cell(value=cell, measured=False) for cell in exact),
-                ),
-                ticks=_ticks(names, splits, label) if label in _SHARES else (),
+                label=row.label,
+                cells=(*(_split(cell) for cell in row.cells), *_others(row.beside, others)),
+                ticks=_ticks(names, splits, row.label) if row.label in _SHARES else (),
             )
         )
     return Table(
         caption=first.split,
         note=f"{first.episodes} games, {first.samples_per_start} from each start; temperature "
         f"{first.temperature:g}, seed {first.seed}; 95% Wilson intervals",
-        head=(*names, "chance", "exact sampler", "optimum"),
-        lines=tuple(rows),
+        head=(*names, *map(_head, others)),
+        lines=tuple(found),
         ticked=True,
     )
+
+
+def _by_type(names: Sequence[str], splits: Sequence[Measurement]) -> Table:
+    others = beside(splits)
+    return Table(
+        caption=f"{splits[0].split}, by task type",
+        note="reach: games of each kind, then its mean over kinds and over games",
+        head=("games", *names, *map(_head, others)),
+        lines=tuple(
+            Line(
+                label=row.label,
+                cells=(*(_split(cell) for cell in row.cells), *_others(row.beside, others)),
+            )
+            for row in type_rows(splits, others)
+        ),
+    )
+
+
+def _others(cells: Sequence[str], others: Sequence[Beside]) -> list[Cell]:
+    """What is exact in grey, what was played with its interval."""
+    return [
+        _split(cell) if other.played else Cell(value=cell, measured=False)
+        for cell, other in zip(cells, others, strict=True)
+    ]
+
+
+def _head(other: Beside) -> str:
+    name = REFERENCES.get(other.name, other.name)
+    return f"{name}, played" if other.played else name
 
 
 def _ticks(names: Sequence[str], splits: Sequence[Measurement], label: str) -> tuple[Tick, ...]:
@@ -103,11 +139,15 @@ def _ticks(names: Sequence[str], splits: Sequence[Measurement], label: str) -> t
         for name, rates in known
         if rates is not None
     ]
+    played = [
+        Tick(name=f"{name}, played", kind=name, at=100 * getattr(each, label).value)
+        for name, each in first.references.items()
+    ]
     found = [
         Tick(name=name, kind=name, at=100 * getattr(each, label).value)
         for name, each in zip(names, splits, strict=True)
     ]
-    return (*exact, *found)
+    return (*exact, *played, *found)
 
 
 def _split(cell: str) -> Cell:

@@ -13,6 +13,7 @@ from gflowvlm.report.playback import EXPLANATION, Move, Playback
 
 PICTURE_COLUMNS = 32
 BAR_COLUMNS = 24
+_SHARE_COLUMNS = 9  # a percentage, and the blanks beside it
 _UPPER, _LOWER, _FULL = "\u2580", "\u2584", "\u2588"
 _INK = {True: " '.#", False: " " + _UPPER + _LOWER + _FULL}  # [ascii only][upper + 2 * lower]
 
@@ -77,18 +78,22 @@ def _words(number: int, move: Move, console: Console) -> RenderableType:
         if words:
             parts.append(Text.assemble((f"{label} ", "dim"), words))
     parts.append(Text.assemble(("does ", "dim"), (move.said, "bold")))
-    parts.append(_bars(move, "#" if console.options.ascii_only else _FULL))
+    room = console.width - PICTURE_COLUMNS - 2
+    parts.append(_bars(move, "#" if console.options.ascii_only else _FULL, room))
     return Group(*parts)
 
 
-def _bars(move: Move, block: str) -> RenderableType:
+def _bars(move: Move, block: str, room: int) -> RenderableType:
+    """A line for each action, `room` columns wide at most; bars shrink for the words."""
     if not move.choices:
         return Text("no probabilities: the reply never came to an action", style="dim")
     listed, others, rest = move.listed()
     table = Table.grid(padding=(0, 1))
+    words = max(len(choice.word) for choice in listed)
+    longest = max(0, min(BAR_COLUMNS, room - words - _SHARE_COLUMNS))
     for choice in listed:
         style = "bold cyan" if choice.taken else ""
-        bar = block * round(BAR_COLUMNS * choice.probability)
+        bar = block * round(longest * choice.probability)
         table.add_row(
             Text(choice.word, style), Text(f"{choice.probability:6.1%}", style), Text(bar, style)
         )

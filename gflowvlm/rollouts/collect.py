@@ -18,6 +18,7 @@ from gflowvlm.rollouts.environments import (
     observe,
     success_chance_of,
     success_of,
+    task_type_of,
 )
 
 
@@ -101,10 +102,12 @@ class Game:
     cut: str | None = None
     success: bool = False
     start_distance: int | None = field(init=False)
+    task_type: str | None = field(init=False)
     pixels: Any = None  # what the last step showed
 
     def __post_init__(self) -> None:
         self.start_distance = distance_of(self.info)
+        self.task_type = task_type_of(self.info)
 
     def play(self, reply: Reply) -> None:
         """Carry out a reply; an invalid one ends the game as a failure, DONE where it stands."""
@@ -157,7 +160,16 @@ class Game:
             ending=self.ending,
             success=self.success and self.ending in (Ending.TERMINATED, Ending.DONE),
             start_distance=self.start_distance,
+            task_type=self.task_type,
         )
+
+
+def open_game(environment: gymnasium.Env[Any, Any], plan: Plan) -> Game:
+    """The planned episode at its start."""
+    pixels, info = environment.reset(seed=plan.seed)
+    if plan.chance_seed is not None:
+        environment.unwrapped.np_random = np.random.default_rng(plan.chance_seed)
+    return Game(plan, environment, observe(pixels, info), info)
 
 
 @dataclass
@@ -201,11 +213,7 @@ class Collector:
     def _open(self, slot: int, plan: Plan) -> Game:
         if slot == len(self._pool):
             self._pool.append(self.make())
-        environment = self._pool[slot]
-        pixels, info = environment.reset(seed=plan.seed)
-        if plan.chance_seed is not None:
-            environment.unwrapped.np_random = np.random.default_rng(plan.chance_seed)
-        return Game(plan, environment, observe(pixels, info), info)
+        return open_game(self._pool[slot], plan)
 
     def _play(self, session: Session, games: list[Game]) -> list[Played]:
         running = dict(enumerate(games))

@@ -93,6 +93,11 @@ def distance_of(info: Mapping[str, Any]) -> int | None:
     return int(info["distance"]) if "distance" in info else None
 
 
+def task_type_of(info: Mapping[str, Any]) -> str | None:
+    """What kind of task the episode is; None where the environment does not say."""
+    return str(info["task_type"]) if "task_type" in info else None
+
+
 def success_chance_of(info: Mapping[str, Any]) -> float | None:
     """Probability that the last action, which ended the game, succeeded; None where unknown."""
     return float(info["success_chance"]) if "success_chance" in info else None

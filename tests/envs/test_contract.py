@@ -58,6 +58,8 @@ class Breaker(NumberLine):
         info = super()._info(start, state)
         if self.how == "task":
             info["task"] += f" Step {state.steps}."
+        elif self.how == "task type":
+            info["task_type"] = str(state.steps)
         elif self.how == "missing":
             del info["facts"]
         elif self.how == "type":
@@ -85,6 +87,7 @@ class Breaker(NumberLine):
     ("how", "message"),
     [
         ("task", "one task per episode"),
+        ("task type", "found task_type '1' after '0'"),
         ("missing", "without 'facts'"),
         ("type", "expected strings"),
         ("extra", "never decreases"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from gflowvlm.report.page import write_page
 from gflowvlm.report.recording import Recording
@@ -136,6 +136,36 @@ def test_nothing_is_wider_than_the_screen_and_every_control_has_a_name(
            .map((node) => node.outerHTML)"""
     )
     assert nameless == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_dozens_of_commands_can_all_be_read(
+    width: int, show: Callable[..., Page], make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = make_run(tmp_path / "run")
+    kept = Recording.read(folder)
+    assert kept is not None
+    words = [f"move butterknife {number} to countertop {number}" for number in range(34)]
+    choices = tuple((word, 1 / 34) for word in words)
+    episodes = tuple(
+        replace(e, steps=tuple(replace(s, choices=choices, action=words[20]) for s in e.steps))
+        for e in kept.episodes
+    )
+    replace(kept, episodes=episodes).write(folder)
+    page = show(folder, at="#episode=3", width=width)
+    shown = page.locator(".choices .word:visible")
+    assert shown.count() == 9  # eight, and the one that was taken
+    page.get_by_text("25 others, 73.5%").click()
+    assert shown.count() == 34
+    page.get_by_role("button", name="next").click()
+    assert step(page) == "step 2 of 4"
+    assert shown.count() == 34  # still unfolded
+    assert sorted(text.removesuffix(" \u25c2") for text in shown.all_inner_texts()) == sorted(words)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert min(box["height"] for box in map(Locator.bounding_box, shown.all()) if box) > 12
+    bars = page.locator(".choices .fill:visible")
+    assert min(box["width"] for box in map(Locator.bounding_box, bars.all()) if box) > 2
+    assert ", " in listed(page)[0]  # words with blanks in them are told apart
 
 
 def test_what_a_model_says_is_shown_as_text(

@@ -5,7 +5,18 @@ import pytest
 from PIL import Image, ImageSequence
 
 from gflowvlm.episode import Decision, Ending, Episode, Observation, Reply, ReplyProblem
-from gflowvlm.report.gif import BANNER, GREEN, LONGEST, PICTURE, wrapped, write_gif
+from gflowvlm.report.gif import (
+    BANNER,
+    COLUMN,
+    GREEN,
+    LONGEST,
+    PICTURE,
+    SHARE,
+    WORD,
+    Line,
+    wrapped,
+    write_gif,
+)
 from gflowvlm.report.playback import Move, Playback, choices_of
 from gflowvlm_envs.drawing import font
 
@@ -63,6 +74,8 @@ def test_every_move_and_the_outcome_get_a_frame(tmp_path: Path) -> None:
     assert [frame.getpixel(corner) == GREEN for frame in frames] == [False, False, False, True]
     # 32 pixels by the largest whole factor: the picture fills its square with its own grey
     assert frames[0].getpixel((24 + PICTURE - 2, 64 + PICTURE - 2)) == (200, 200, 200)
+    below = frames[0].crop((24, 64 + PICTURE + 4, 24 + PICTURE, 64 + PICTURE + 34))
+    assert np.asarray(below).min() < 160  # the task, grey on white
     assert [file.name for file in path.parent.iterdir()] == ["o.gif"]
 
 
@@ -71,6 +84,16 @@ def test_wrapped_lines_fit_and_lose_no_letter(text: str) -> None:
     lines = wrapped(text, 20.0, 300)
     assert all(font(20.0).getlength(line) <= 300 for line in lines)
     assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize(
+    "word", ["go to cabinet 12", "clean butterknife 12 with sinkbasin 11", "a" * 90]
+)
+def test_a_command_is_shown_whole_where_it_can_be_and_leaves_room_for_its_bar(word: str) -> None:
+    shown, size = Line(word, share=0.5).fitted
+    assert font(size).getlength(shown) <= WORD
+    assert COLUMN - WORD - SHARE > 60
+    assert (shown == word) == (len(word) < 90)
 
 
 def test_an_unlikely_action_that_was_taken_is_listed_still() -> None:

@@ -17,6 +17,8 @@ from gflowvlm.report.recording import Pictures, Recording
 from gflowvlm.report.sources import Subject, read_subject
 
 MakeRun = Callable[..., Path]
+CAPTIONS = ("id", "id, by task type")
+MEAN = ("mean over games", "48")
 
 
 def subject_of(folder: Path) -> Subject:
@@ -65,6 +67,34 @@ def test_scores_stand_beside_chance_and_optimum(tmp_path: Path, make_run: MakeRu
     cells = re.findall(r"<td[^>]*>([^<]*)", row)
     assert [cell.strip() for cell in cells[:5]] == ["40.0%", "95.0%", "59.8%", "-", "100.0%"]
     assert "85.0\u2013100.0%" in row
+
+
+def test_who_has_played_stands_there_with_intervals_and_each_kind_of_task_by_itself(
+    tmp_path: Path, make_run: MakeRun
+) -> None:
+    def share(value: float) -> dict[str, float]:
+        return {"value": value, "low": value - 0.05, "high": value + 0.05}
+
+    folder = make_run(tmp_path / "run")
+    kinds = {"heat": {"games": 30, "reach": share(0.7)}, "look": {"games": 18, "reach": share(0.2)}}
+    played = {"games": 48, "reach": share(0.1), "strict": share(0.1), "cut": 0, "length": 9.0}
+    chance = {**played, "by_type": kinds, "macro_reach": 0.45}
+    file = folder / "evaluation.json"
+    measured = json.loads(file.read_text())["after"][0]
+    measured.update(chance=None, optimum=None, references={"chance": chance})
+    measured.update(by_type=kinds, macro_reach=0.45)
+    file.write_text(json.dumps({"after": [measured]}))
+    page = re.sub(r"\s+", " ", render(subject_of(folder)))
+    scores, types = (page.split(f'<table aria-label="{name}"')[1] for name in CAPTIONS)
+    assert re.findall(r'<th scope="col">([^<]*)', scores.split("</thead>")[0])[1:] == [
+        "chance, played"
+    ]
+    assert "10.0% <small>5.0\u201315.0%" in scores.split("</table>")[0]
+    rows = re.findall(r'<th scope="row">([^<]*)</th> <td>([^< ]*)', types.split("</table>")[0])
+    assert rows == [("heat", "30"), ("look", "18"), ("mean over types", ""), MEAN]
+    assert "45.0%" in types
+    assert 'class="mark chance"' in page
+    assert 'class="mark optimum"' not in page
 
 
 def test_a_torn_line_and_a_loss_that_is_no_number_leave_the_page_whole(

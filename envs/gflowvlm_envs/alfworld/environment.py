@@ -50,7 +50,8 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
     `Box(0, 255, (image_size, image_size, 3), uint8)`: a schematic view of what the engine has told
     so far. `info["text"]` is what the engine says at this step; at the start without its greeting
     and the task, which `info["task"]` holds. `info["facts"]` holds `place` and `holding`, and
-    `info["progress"]` the share of the goal's conditions that hold.
+    `info["progress"]` the share of the goal's conditions that hold, `info["task_type"]` is one of
+    ALFWorld's six.
 
     ## Rewards
     +50 for the step that wins, and +1 for each condition of the goal that comes to hold, -1 for
@@ -237,6 +238,7 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
             "success": self._engine.won,
             "extra_steps": 0,
             "progress": self._subgoals[0] / self._subgoals[1],
+            "task_type": self._goal.task,
         }
         return dict(info)
 

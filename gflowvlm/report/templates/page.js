@@ -6,6 +6,8 @@
   const source = $("games");
   const watching = Number(document.body.dataset.reload || 0);
   const LISTED = 8;
+  const SHORT = 16; // letters of an action that leave room for its bar on a phone
+  let unfolded = false; // whether the rarer actions are shown too
 
   function make(tag, className, ...children) {
     const node = document.createElement(tag);
@@ -110,7 +112,10 @@
 
   // ---- the list -------------------------------------------------------------------------------
   const lone = new Set(games.map((game) => game.method)).size < 2;
-  const way = (game) => game.steps.map((step) => step.action ?? "?").join(" ");
+  const way = (game) => {
+    const words = game.steps.map((step) => step.action ?? "?");
+    return words.join(words.some((word) => word.includes(" ")) ? ", " : " ");
+  };
 
   function showList() {
     const list = $("list");
@@ -169,11 +174,27 @@
     if (!step.choices.length) {
       return make("p", "empty", "The reply came to no action, so there is nothing to choose from.");
     }
-    const listed = step.choices.filter(([word], place) => place < LISTED || word === step.action);
-    const rest = step.choices.length - listed.length;
-    const left = 1 - listed.reduce((sum, [, share]) => sum + share, 0);
-    const table = make("div", "choices");
-    for (const [word, share] of listed) {
+    const first = ([word], place) => place < LISTED || word === step.action;
+    const listed = step.choices.filter(first);
+    const others = step.choices.filter((choice, place) => !first(choice, place));
+    const table = bars(listed, step);
+    if (step.legal_share !== null && step.legal_share < 0.9995) {
+      table.append(make("span", "rest", "legal, of all"), make("span"),
+        make("span", "share rest", percent(step.legal_share)));
+    }
+    if (!others.length) return table;
+    const share = percent(others.reduce((sum, [, each]) => sum + each, 0));
+    const more = make("details", "others",
+      make("summary", "", `${others.length} others, ${share}`), bars(others, step));
+    more.open = unfolded;
+    more.addEventListener("toggle", () => (unfolded = more.open));
+    return make("div", "", table, more);
+  }
+
+  function bars(some, step) {
+    const long = step.choices.some(([word]) => word.length > SHORT);
+    const table = make("div", long ? "choices long" : "choices");
+    for (const [word, share] of some) {
       const taken = word === step.action ? " taken" : "";
       const fill = make("span", "fill" + taken);
       fill.style.width = 100 * share + "%";
@@ -181,14 +202,6 @@
         make("span", "word" + taken, word + (taken ? " \u25c2" : "")), fill,
         make("span", "share" + taken, percent(share)),
       );
-    }
-    if (rest) {
-      table.append(make("span", "rest", `${rest} others`), make("span"),
-        make("span", "share rest", percent(Math.max(0, left))));
-    }
-    if (step.legal_share !== null && step.legal_share < 0.9995) {
-      table.append(make("span", "rest", "legal, of all"), make("span"),
-        make("span", "share rest", percent(step.legal_share)));
     }
     return table;
   }

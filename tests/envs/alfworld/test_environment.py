@@ -54,6 +54,7 @@ def test_the_expert_wins_every_type_and_its_conditions_add_up(make: Make) -> Non
             assert "Your task is to: " in info["task"]
             total, progress = 0.0, [info["progress"]]
             while not info["success"]:
+                assert info["task_type"] == type_of(game)
                 move = env.expert(0.0)
                 assert env.goal.object in move.thought
                 _, reward, ended, _, info = env.step(move.action)
