@@ -9,7 +9,7 @@ from PIL import Image
 
 from gflowvlm.baselines.conversations import Conversation, from_dataset, read_pairs, to_dataset
 from gflowvlm.baselines.expert import expert_games
-from gflowvlm.baselines.pairs import StoredPairs
+from gflowvlm.baselines.pairs import NoPair, StoredPairs
 from gflowvlm.batch import Row
 from gflowvlm.errors import UserError
 from gflowvlm.policy.expert import TaughtTurn
@@ -81,7 +81,9 @@ def test_a_stored_pair_is_two_answers_to_one_conversation(tmp_path: Path) -> Non
             allowed={},
         )
 
-    ((chosen, rejected),) = StoredPairs(row_of_turns=row_of_turns)(stored[:1], [0])  # type: ignore[misc]
+    (made,) = StoredPairs(row_of_turns=row_of_turns)(stored[:1], [0])
+    assert not isinstance(made, NoPair)
+    chosen, rejected = made
     assert [[(t.text, t.reply) for t in turns] for turns in told] == [
         [("one", "two"), ("three", "four")],
         [("one", "two"), ("three", "five")],
