@@ -25,7 +25,7 @@ from gflowvlm.rollouts.reward import build_reward
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.progress import ProgressDisplay
 
-EPISODES = 24  # a split, unless the user says otherwise
+EPISODES, COMPARED_EPISODES = 24, 8  # a split of a run, and of each method that is compared
 PER_START = 4  # games of each start, so that there are solutions to compare
 WATCH_EVERY = 5.0  # seconds between looks at the run
 
@@ -35,7 +35,7 @@ class ReportOptions:
     """What the command line asks for."""
 
     output: Path
-    episodes: int | None  # games a split; None: what is kept, or `EPISODES`; 0: no browser
+    episodes: int | None  # games a split; None: what is kept, or a few; 0: no browser
     seed: int
 
 
@@ -78,11 +78,12 @@ def watch(target: Path, options: ReportOptions) -> Page:
 def _with_games(subject: Subject, options: ReportOptions, *, play: bool = True) -> Subject:
     """The subject with the games its page shows; of a comparison, those of each method's first."""
     firsts = {run.method: run for run in reversed(subject.runs)}
-    found = {method: _games_of(firsts[method], options, play) for method in subject.methods}
+    usual = EPISODES if len(firsts) == 1 else COMPARED_EPISODES
+    found = {method: _games_of(firsts[method], options, play, usual) for method in subject.methods}
     return replace(subject, recordings={name: each for name, each in found.items() if each})
 
 
-def _games_of(run: Run, options: ReportOptions, play: bool) -> Recording | None:
+def _games_of(run: Run, options: ReportOptions, play: bool, usual: int) -> Recording | None:
     """Games kept in a run's folder; played with its newest policy where there are no such games."""
     if options.episodes == 0:
         return None
@@ -101,7 +102,7 @@ def _games_of(run: Run, options: ReportOptions, play: bool) -> Recording | None:
             f"{run.folder}: found no permission to keep games there, expected a folder "
             "of your own: copy it, or pass --episodes 0 for a page without games"
         )
-    recording = _play(run, options.episodes or EPISODES, options.seed, update)
+    recording = _play(run, options.episodes or usual, options.seed, update)
     recording.write(run.folder)
     return recording
 

@@ -35,7 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--episodes",
         type=natural,
         metavar="N",
-        help="games per split to step through, kept in the run's folder (24); 0 for none",
+        help="games per split to step through, kept in the run's folder (24; 8 of each method in a "
+        "comparison); 0 for none",
     )
     parser.add_argument("--seed", type=natural, default=0, help="seed of the games (0)")
     parser.add_argument(
