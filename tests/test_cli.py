@@ -83,7 +83,7 @@ def test_train_resumes_from_a_run_folder(
 
 def test_evaluate_hands_over_its_options(launch: Launch, recipe: Path) -> None:
     arguments = ["--split", "id", "--split", "ood", "--episodes", "9", "--seed", "2", "--start"]
-    arguments += ["--samples-per-start", "3"]
+    arguments += ["--samples-per-start", "3", "--no-references"]
     assert cli.main(["evaluate", str(recipe), *arguments]) == 0
     target, options = launch.calls[0]
     assert target == recipe
@@ -94,6 +94,7 @@ def test_evaluate_hands_over_its_options(launch: Launch, recipe: Path) -> None:
         "seed": 2,
         "batch_size": 32,
         "start": True,
+        "references": False,
     }
 
 
@@ -101,6 +102,7 @@ def test_evaluate_leaves_open_what_the_recipe_decides(launch: Launch, recipe: Pa
     assert cli.main(["evaluate", str(recipe)]) == 0
     _, options = launch.calls[0]
     assert (options["splits"], options["episodes"], options["start"]) == (None, None, False)
+    assert options["references"]
 
 
 def test_play_and_export_hand_over_their_options(launch: Launch, recipe: Path) -> None:
