@@ -2,22 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from gflowvlm_envs import drawing
 from gflowvlm_envs.alfworld import picture
+from gflowvlm_envs.alfworld.base import WIN, HouseholdGame, introduced
 from gflowvlm_envs.alfworld.expert import Intention, Planner
-from gflowvlm_envs.alfworld.games import FOLDERS, find_games, require_packages
+from gflowvlm_envs.alfworld.games import require_packages
 from gflowvlm_envs.alfworld.memory import Memory
 from gflowvlm_envs.alfworld.move import Move
 from gflowvlm_envs.alfworld.search import search
 from gflowvlm_envs.alfworld.world import (
-    TASKS,
     Goal,
     House,
     Situation,
@@ -28,12 +26,10 @@ from gflowvlm_envs.alfworld.world import (
 )
 from gflowvlm_envs.contract import ExpertMove, StepInfo, with_mistakes
 
-MOST_MOVES = 256
-WIN = 50.0
 EXPERTS = ("oracle", "searcher")
 
 
-class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
+class ALFWorld(HouseholdGame):
     """Do a household task in a room that shows itself bit by bit.
 
     ## Description
@@ -82,9 +78,6 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
     - v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # pyright: ignore[reportIncompatibleVariableOverride]
-    splits: ClassVar[dict[str, dict[str, Any]]] = {name: {"split": name} for name in FOLDERS}
-
     def __init__(
         self,
         split: str = "train",
@@ -96,19 +89,14 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
         render_mode: str | None = None,
     ) -> None:
         """See the class for the arguments."""
-        check_arguments(limit, image_size, render_mode)
         if expert not in EXPERTS:
             raise ValueError(
                 f"found expert {expert!r}, expected one of {', '.join(EXPERTS)}: change it"
             )
         require_packages()
-        self.games = find_games(data, split, TASKS if task_types is None else tuple(task_types))
-        self.limit, self.image_size, self.render_mode = limit, image_size, render_mode
+        super().__init__(split, data, task_types, limit, image_size, render_mode)
         self.expert_kind = expert
-        self.action_space = spaces.Discrete(MOST_MOVES)
-        self.observation_space = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
         self._engine: Any = None  # gflowvlm_envs.alfworld.engine.Engine
-        self._game: Path | None = None
 
     @property
     def generated(self) -> bool:
@@ -116,14 +104,9 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
         return self.games.generated
 
     @property
-    def game(self) -> Path:
-        """File of the game in progress."""
-        return self._playing()
-
-    @property
     def goal(self) -> Goal:
         """Task type, object and place of the game in progress."""
-        self._playing()
+        assert self.game
         return self._goal
 
     # -- dynamics -----------------------------------------------------------------------------
@@ -137,10 +120,7 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
             ValueError: the file is no game that can be played.
         """
         super().reset(seed=seed)
-        game = (options or {}).get("game")
-        if game is None:
-            game = self.games.paths[int(self.np_random.integers(len(self.games.paths)))]
-        self._load(Path(game))
+        self._load(self._chosen(options))
         self._words = self._engine.reset()
         self._task, self._text = introduced(self._words, self.limit)
         self._memory = Memory(house=self._house)
@@ -152,14 +132,7 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
         self, action: int | np.int64
     ) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
         """Do one thing; `truncated` is always False."""
-        self._playing()
-        if self._ended:
-            raise ValueError("found a game that has ended, expected one in progress: call reset()")
-        if not self.action_space.contains(int(action)):
-            raise ValueError(
-                f"found action {action}, expected one of {self.action_space}: choose an index into "
-                "the legal actions"
-            )
+        self._require_action(action)
         move: Move = self._engine.moves[int(action) % len(self._commands)]
         before = self._subgoals[0]
         self._text = self._engine.step(move.command)
@@ -173,7 +146,7 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
 
     def expert(self, mistakes: float) -> ExpertMove:
         """The next move to the goal; a mistake is made in what is thought of next."""
-        self._playing()
+        assert self.game
         moves: Sequence[Move] = self._engine.moves
         intention = self._intention()
         best = None if intention is None else intention.chosen(moves)
@@ -220,11 +193,6 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
         planned = Planner(goal=self._goal, house=self._house, now=now).next()
         return planned or (None if oracle else search(self._goal, self._memory, now))
 
-    def _playing(self) -> Path:
-        if self._game is None:
-            raise ValueError("found no game in progress, expected one: call reset() first")
-        return self._game
-
     def _info(self) -> dict[str, Any]:
         names, memory = self._house.names, self._memory
         info: StepInfo = {
@@ -244,33 +212,5 @@ class ALFWorld(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
 
     # -- drawing ------------------------------------------------------------------------------
 
-    def render(self) -> NDArray[np.uint8] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The present observation, or None without a render mode."""
-        self._playing()
-        return None if self.render_mode is None else self._draw()
-
     def _draw(self) -> NDArray[np.uint8]:
         return drawing.pixels(picture.draw(picture.view_of(self._memory), self.image_size))
-
-
-def check_arguments(limit: int, image_size: int, render_mode: str | None) -> None:
-    """What every view of these games asks of its arguments.
-
-    Raises:
-        ValueError: one of them will not do.
-    """
-    if limit < 1:
-        raise ValueError(f"found a limit of {limit} steps, expected at least 1: pass limit")
-    if image_size < 64:
-        raise ValueError(f"found image_size = {image_size}, expected at least 64: raise it")
-    if render_mode not in (None, "rgb_array"):
-        raise ValueError(
-            f"found render_mode {render_mode!r}, expected None or 'rgb_array': change it"
-        )
-
-
-def introduced(words: str, limit: int) -> tuple[str, str]:
-    """(task with the limit, the room) out of the words that open a game."""
-    room, _, task = words.partition("Your task is to: ")
-    room = room.split("=-", 1)[-1].strip()
-    return f"Your task is to: {task.strip()} You have {limit} steps.", room

@@ -23,7 +23,7 @@ LAYOUT = "json_2.1.1"
 MANIFEST = "generated.json"
 """Stands beside the layout's folder where the games were generated, not downloaded."""
 
-_GAME, _STORY = "game.tw-pddl", "traj_data.json"
+_GAME, STORY = "game.tw-pddl", "traj_data.json"
 _KEYS = ("pddl_domain", "grammar", "pddl_problem")
 _UNSUPPORTED = ("movable", "Sliced")
 _TAIL = 65_536  # bytes from the end of a game file; `solvable` and the walkthrough stand there
@@ -133,7 +133,7 @@ def _scan(folder: Path, task_types: frozenset[str]) -> tuple[tuple[Path, ...], d
     """
     paths: list[Path] = []
     skipped: Counter[str] = Counter()
-    for story in sorted(folder.glob(f"*/*/{_STORY}")):
+    for story in sorted(folder.glob(f"*/*/{STORY}")):
         game = story.with_name(_GAME)
         task = story.parent.parent.name
         if any(word in task for word in _UNSUPPORTED):

@@ -29,7 +29,6 @@ Result = TypeVar("Result")
 MODULES = ("ai2thor", "cv2", "torch", "torchvision")
 """What `AlfredThorEnv` imports beside alfworld."""
 INSTALL = "pip install 'alfworld[vis]==0.4.2'"
-STORY = "traj_data.json"
 SIDE = 300  # pixels of a frame; AI2-THOR draws no smaller one
 
 _SCENE = ("scene_num", "object_poses", "dirty_and_empty", "object_toggles", "init_action")

@@ -2,23 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 from PIL import Image
 
 from gflowvlm_envs import drawing
-from gflowvlm_envs.alfworld.environment import MOST_MOVES, WIN, check_arguments, introduced
-from gflowvlm_envs.alfworld.games import FOLDERS, find_games, require_packages
-from gflowvlm_envs.alfworld.simulator import STORY, Simulator, require_simulator
+from gflowvlm_envs.alfworld.base import WIN, HouseholdGame, introduced
+from gflowvlm_envs.alfworld.games import STORY, require_packages
+from gflowvlm_envs.alfworld.simulator import Simulator, require_simulator
 from gflowvlm_envs.alfworld.world import TASKS
 from gflowvlm_envs.contract import StepInfo
 
 
-class ALFWorldThor(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
+class ALFWorldThor(HouseholdGame):
     """Do a household task in a room of AI2-THOR, seen by the agent's camera.
 
     ## Description
@@ -59,9 +57,6 @@ class ALFWorldThor(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
     - v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # pyright: ignore[reportIncompatibleVariableOverride]
-    splits: ClassVar[dict[str, dict[str, Any]]] = {name: {"split": name} for name in FOLDERS}
-
     def __init__(
         self,
         split: str = "train",
@@ -73,30 +68,18 @@ class ALFWorldThor(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
         patience: float = 600.0,
     ) -> None:
         """See the class for the arguments."""
-        check_arguments(limit, image_size, render_mode)
         if patience <= 0:
             raise ValueError(f"found patience = {patience} s, expected more than 0: raise it")
         require_packages()
         require_simulator()
-        self.games = find_games(data, split, TASKS if task_types is None else tuple(task_types))
+        super().__init__(split, data, task_types, limit, image_size, render_mode)
         if self.games.generated:
             raise ValueError(
                 f"found generated games in {self.games.folder}, expected official ones: AI2-THOR "
                 "sets up rooms by what those alone tell; `alfworld-download` gets them"
             )
-        self.limit, self.image_size, self.render_mode = limit, image_size, render_mode
         self.patience = patience
-        self.action_space = spaces.Discrete(MOST_MOVES)
-        self.observation_space = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
         self._simulator: Simulator | None = None
-        self._game: Path | None = None
-
-    @property
-    def game(self) -> Path:
-        """File of the game in progress."""
-        self._playing()
-        assert self._game is not None
-        return self._game
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -107,16 +90,14 @@ class ALFWorldThor(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
             ValueError: AI2-THOR does not start, or cannot set up the game.
         """
         super().reset(seed=seed)
-        game = (options or {}).get("game")
-        if game is None:
-            game = self.games.paths[int(self.np_random.integers(len(self.games.paths)))]
+        game = self._chosen(options)
         self._game = None
         if self._simulator is None:
             self._simulator = Simulator(self.limit, self.patience)
         words = self._simulator.reset(
-            Path(game).with_name(STORY), seed=int(self.np_random.integers(2**32))
+            game.with_name(STORY), seed=int(self.np_random.integers(2**32))
         )
-        self._game = Path(game)
+        self._game = game
         self._task, self._text = introduced(words, self.limit)
         self._steps, self._ended = 0, False
         return self._draw(), self._info()
@@ -125,14 +106,8 @@ class ALFWorldThor(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
         self, action: int | np.int64
     ) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
         """Do one thing; `truncated` is always False."""
+        self._require_action(action)
         simulator = self._playing()
-        if self._ended:
-            raise ValueError("found a game that has ended, expected one in progress: call reset()")
-        if not self.action_space.contains(int(action)):
-            raise ValueError(
-                f"found action {action}, expected one of {self.action_space}: choose an index into "
-                "the legal actions"
-            )
         commands, (before, _) = simulator.commands, simulator.subgoals
         self._text = simulator.step(commands[int(action) % len(commands)])
         self._steps += 1
@@ -141,11 +116,6 @@ class ALFWorldThor(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
         reward = WIN * won + simulator.subgoals[0] - before
         return self._draw(), float(reward), self._ended, False, self._info()
 
-    def render(self) -> NDArray[np.uint8] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The present observation, or None without a render mode."""
-        self._playing()
-        return None if self.render_mode is None else self._draw()
-
     def close(self) -> None:
         """Stop the Unity process."""
         if self._simulator is not None:
@@ -153,8 +123,8 @@ class ALFWorldThor(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
             simulator.close()
 
     def _playing(self) -> Simulator:
-        if self._simulator is None or self._game is None:
-            raise ValueError("found no game in progress, expected one: call reset() first")
+        assert self.game
+        assert self._simulator is not None
         return self._simulator
 
     def _info(self) -> dict[str, Any]:
@@ -172,6 +142,9 @@ class ALFWorldThor(gymnasium.Env[NDArray[np.uint8], int | np.int64]):
             "extra_steps": 0,
             "progress": met / total,
         }
+        task_type = self.game.parent.parent.name.partition("-")[0]  # as the official layout has it
+        if task_type in TASKS:
+            info["task_type"] = task_type
         return dict(info)
 
     def _draw(self) -> NDArray[np.uint8]:

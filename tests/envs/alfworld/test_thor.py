@@ -58,6 +58,7 @@ def test_alfworlds_own_code_plays_a_game_to_its_end(
 ) -> None:
     env: Any = gymnasium.make(ID, image_size=64, render_mode="rgb_array").unwrapped
     image, info = env.reset(seed=0)
+    assert info["task_type"] == "pick_and_place_simple"
     assert info["task"].endswith(" You have 50 steps.")
     assert info["task"].startswith("Your task is to: ")
     assert info["text"].startswith("You are in the middle of a room.")
