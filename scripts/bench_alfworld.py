@@ -24,8 +24,9 @@ from bench_model import print_table
 
 from gflowvlm.pocket.folder import find_model
 from gflowvlm.policy.vlm import PolicySettings, VLMPolicy
-from gflowvlm.rollouts.collect import Collector, plan_groups
+from gflowvlm.rollouts.collect import Collector
 from gflowvlm.rollouts.environments import make_environment
+from gflowvlm.rollouts.plan import plan_groups
 from gflowvlm_envs.alfworld.games import find_games
 from gflowvlm_envs.alfworld.generate import generate
 from gflowvlm_envs.alfworld.world import TASKS

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def profile(arguments: argparse.Namespace) -> None:
     """Where the time of an update of the recipe goes."""
     config = load(arguments.recipe, arguments.overrides)
     policy = build_policy(config, torch.device(arguments.device))
-    method = build_method(config, policy, ALONE)
+    method = build_method(config, policy, ALONE, ExitStack())
     optimizer = build_optimizer(
         policy.parameter_groups(),
         learning_rate=config.trainer.learning_rate,

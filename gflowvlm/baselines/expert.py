@@ -15,8 +15,11 @@ from gflowvlm.policy.base import Policy
 from gflowvlm.policy.expert import TaughtTurn
 from gflowvlm.prompting.messages import turns_of
 from gflowvlm.prompting.reply import DONE_REPLY, format_reply
-from gflowvlm.rollouts.collect import Game, Plan, Played
+from gflowvlm.rollouts.collect import Played
 from gflowvlm.rollouts.environments import facts_of, observe
+from gflowvlm.rollouts.game import Game
+from gflowvlm.rollouts.plan import Plan
+from gflowvlm.rollouts.seats import LocalSeat
 from gflowvlm_envs.contract import Expert
 
 _DONE_STREAM = 13  # keeps the draws of DONE apart from the game's own
@@ -156,8 +159,9 @@ def _play(
 ) -> Game:
     """The expert's game from the plan's start to its end."""
     expert = require_expert(environment)
-    pixels, info = environment.reset(seed=plan.seed)
-    game = Game(plan, environment, observe(pixels, info), info)
+    seat = LocalSeat(environment)
+    seat.reset(plan.seed, None)
+    game = Game(plan, seat)
     while game.ending is None:
         check(game.info)
         move = expert.expert(mistakes)

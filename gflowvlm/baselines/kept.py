@@ -12,7 +12,8 @@ from gflowvlm.episode import Decision, Episode, Observation, Reply
 from gflowvlm.errors import UserError
 from gflowvlm.policy.base import Policy
 from gflowvlm.processes import ALONE, Processes
-from gflowvlm.rollouts.collect import Collector, Played, plan_groups
+from gflowvlm.rollouts.collect import Collector, Played
+from gflowvlm.rollouts.plan import plan_groups
 from gflowvlm.rollouts.reward import RewardMap
 from gflowvlm.rollouts.sharing import ImageStore, start_of
 from gflowvlm.rollouts.storage import read_values, write_values

@@ -18,3 +18,9 @@ class EnvironmentConfig(Section):
     """Split of starts that training draws from."""
     max_decisions: int = Field(default=256, ge=1)
     """An episode that goes on for longer is cut: it is counted (metric `cut`), never rewarded."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that environments act in while the policy replies to other games, for each process
+    that trains; 0 for none, which is faster where a step takes less than a few milliseconds."""
+    patience: float = Field(default=60.0, gt=0)
+    """Seconds without an answer after which a worker is taken for hung and another one started;
+    the games of a lost worker are cut, like longer ones."""

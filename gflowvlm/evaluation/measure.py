@@ -13,7 +13,8 @@ from gflowvlm.evaluation.task_types import ByType, by_task_type, macro_reach, ty
 from gflowvlm.exact.play import Rates, chance, optimum
 from gflowvlm.policy.base import Policy
 from gflowvlm.processes import ALONE, Processes
-from gflowvlm.rollouts.collect import Collector, Plan, plan_groups
+from gflowvlm.rollouts.collect import Collector
+from gflowvlm.rollouts.plan import Plan, plan_groups
 
 
 @dataclass(frozen=True, kw_only=True)

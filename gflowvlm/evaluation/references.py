@@ -5,8 +5,10 @@ For games that cannot be enumerated; where they can, chance and optimum are exac
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
+import gymnasium
 import numpy as np
 
 from gflowvlm.baselines.expert import require_expert
@@ -16,10 +18,13 @@ from gflowvlm.evaluation import metrics
 from gflowvlm.evaluation.share import Share, share_of
 from gflowvlm.evaluation.task_types import ByType, by_task_type, macro_reach, types_from_dict
 from gflowvlm.processes import ALONE, Processes
-from gflowvlm.rollouts.collect import Collector, Game, Plan, open_game
+from gflowvlm.rollouts.collect import Collector
+from gflowvlm.rollouts.game import Game
+from gflowvlm.rollouts.plan import Plan
+from gflowvlm.rollouts.seats import LocalSeat
 
-Choose = Callable[[Game], int]
-"""From a game in progress to the index of a legal action."""
+Choose = Callable[[Game, gymnasium.Env[Any, Any]], int]
+"""From a game in progress, and its environment, to the index of a legal action."""
 
 References = Mapping[ReferenceName, Sequence[Episode]]
 """Who played -> the games."""
@@ -96,38 +101,39 @@ def play_references(
     return found
 
 
-def at_random(game: Game) -> int:
+def at_random(game: Game, _: gymnasium.Env[Any, Any]) -> int:
     """A legal action, uniformly; a function of the plan and the number of decisions so far."""
     plan = game.plan
     rng = np.random.default_rng([plan.seed, plan.index, len(game.decisions), _CHANCE_STREAM])
     return int(rng.integers(len(game.observation.legal_actions)))
 
 
-def by_expert(game: Game) -> int:
+def by_expert(game: Game, environment: gymnasium.Env[Any, Any]) -> int:
     """What the environment's own expert does."""
-    return require_expert(game.environment).expert(0.0).action
+    return require_expert(environment).expert(0.0).action
 
 
 def _play(collector: Collector, plans: Sequence[Plan], choose: Choose) -> list[Episode]:
     """One game after the other in one environment, which may keep what equal starts share."""
     environment = collector.make()
-    played = []
+    seat, played = LocalSeat(environment), []
     for plan in plans:
-        game = open_game(environment, plan)
+        seat.reset(plan.seed, plan.chance_seed)
+        game = Game(plan, seat)
         while game.ending is None:
-            _play_on(game, choose, collector.max_decisions)
+            _play_on(game, partial(choose, game, environment), collector.max_decisions)
         played.append(game.finished(collector.split, collector.environment_id).without_images())
     environment.close()
     return played
 
 
-def _play_on(game: Game, choose: Choose, max_decisions: int) -> None:
+def _play_on(game: Game, choose: Callable[[], int], max_decisions: int) -> None:
     """One decision, or the end without a verdict."""
     if len(game.decisions) >= max_decisions:
         game.stop(f"environment.max_decisions = {max_decisions}")
         return
     try:
-        action = choose(game)
+        action = choose()
     except ValueError as error:  # an expert that knows no way has lost; the measurement goes on
         game.stop(str(error))
         return

@@ -22,8 +22,8 @@ from gflowvlm.launch.exact import analyse_views, open_walker, views_of, write_js
 from gflowvlm.launch.parts import build_collector, build_policy
 from gflowvlm.launch.processes import joined
 from gflowvlm.launch.runs import open_run
-from gflowvlm.rollouts.collect import plan_groups
 from gflowvlm.rollouts.environments import make_environment
+from gflowvlm.rollouts.plan import plan_groups
 from gflowvlm.trainer.loop import POLICY_FOLDER
 
 LENGTHS_FILE = "lengths.json"

@@ -1,5 +1,6 @@
 """From a checked configuration to the parts of a run."""
 
+from contextlib import ExitStack
 from functools import partial
 
 import torch
@@ -20,8 +21,9 @@ from gflowvlm.policy.base import Policy
 from gflowvlm.policy.vlm import PolicySettings, VLMPolicy
 from gflowvlm.processes import Processes
 from gflowvlm.rollouts.chance import require_no_chance
-from gflowvlm.rollouts.collect import Collector, plan_groups
+from gflowvlm.rollouts.collect import Collector
 from gflowvlm.rollouts.environments import make_environment, observe
+from gflowvlm.rollouts.plan import plan_groups
 from gflowvlm.rollouts.replay import Replay
 from gflowvlm.rollouts.reward import build_reward
 from gflowvlm.trainer.balance import BalanceTraining
@@ -95,11 +97,22 @@ def build_collector(config: RunConfig, split: str, *, batch_size: int = 64) -> C
         room_needed=2 * config.policy.max_reply_tokens,
         max_decisions=config.environment.max_decisions,
         batch_size=batch_size,
+        workers=config.environment.workers,
+        patience=config.environment.patience,
     )
 
 
-def build_method(config: RunConfig, policy: VLMPolicy, processes: Processes) -> Method:
-    """Where the rows come from, and what judges them."""
+def build_method(
+    config: RunConfig, policy: VLMPolicy, processes: Processes, leaving: ExitStack
+) -> Method:
+    """Where the rows come from, and what judges them.
+
+    Args:
+        config: of the run.
+        policy: what is trained.
+        processes: that train it together.
+        leaving: closes the environments once training is over.
+    """
     settings = config.trainer
     if isinstance(config.objective, SupervisedFineTuning):
         return SupervisedTraining(
@@ -109,15 +122,13 @@ def build_method(config: RunConfig, policy: VLMPolicy, processes: Processes) -> 
             processes=processes,
         )
     if isinstance(config.objective, ReinforcementConfig):
-        return _reinforcement(config, config.objective, policy, processes)
+        return _reinforcement(config, config.objective, policy, processes, leaving)
     if isinstance(config.objective, PreferenceConfig):
-        return preference_method(
-            config, policy, build_collector(config, config.environment.train_split), processes
-        )
+        return preference_method(config, policy, _training_collector(config, leaving), processes)
     objective = build_objective(config.objective)
     return BalanceTraining(
         policy=policy,
-        player=_player(config, processes, uses_prefixes=objective.uses_prefixes),
+        player=_player(config, processes, leaving, uses_prefixes=objective.uses_prefixes),
         reward=build_reward(config.reward),
         objective=objective,
         alpha=config.alpha,
@@ -131,12 +142,16 @@ def build_method(config: RunConfig, policy: VLMPolicy, processes: Processes) -> 
 
 
 def _reinforcement(
-    config: RunConfig, section: ReinforcementConfig, policy: VLMPolicy, processes: Processes
+    config: RunConfig,
+    section: ReinforcementConfig,
+    policy: VLMPolicy,
+    processes: Processes,
+    leaving: ExitStack,
 ) -> ReinforcementTraining:
     method = build_policy_gradient(section, thought_weight=config.policy.thought_weight)
     return ReinforcementTraining(
         policy=policy,
-        player=_player(config, processes, uses_prefixes=method.uses_prefixes),
+        player=_player(config, processes, leaving, uses_prefixes=method.uses_prefixes),
         reward=build_reward(config.reward),
         method=method,
         epochs=section.epochs,
@@ -150,10 +165,18 @@ def _reinforcement(
     )
 
 
-def _player(config: RunConfig, processes: Processes, *, uses_prefixes: bool) -> GroupPlayer:
+def _training_collector(config: RunConfig, leaving: ExitStack) -> Collector:
+    collector = build_collector(config, config.environment.train_split)
+    leaving.callback(collector.close)
+    return collector
+
+
+def _player(
+    config: RunConfig, processes: Processes, leaving: ExitStack, *, uses_prefixes: bool
+) -> GroupPlayer:
     settings = config.trainer
     return GroupPlayer(
-        collector=build_collector(config, config.environment.train_split),
+        collector=_training_collector(config, leaving),
         groups_per_update=settings.groups_per_update,
         group_size=settings.group_size,
         uses_prefixes=uses_prefixes,

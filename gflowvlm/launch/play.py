@@ -13,7 +13,8 @@ from gflowvlm.prompting.reply import parse_reply
 from gflowvlm.report.gif import write_gif
 from gflowvlm.report.playback import Move, Playback, choices_of
 from gflowvlm.report.terminal import print_explanation, print_playback
-from gflowvlm.rollouts.collect import Played, plan_groups
+from gflowvlm.rollouts.collect import Played
+from gflowvlm.rollouts.plan import plan_groups
 
 
 def play(

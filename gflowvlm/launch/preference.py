@@ -21,8 +21,9 @@ from gflowvlm.config.preference import DirectPreference, RejectionSampling, Self
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.processes import Processes
-from gflowvlm.rollouts.collect import Collector, plan_groups
+from gflowvlm.rollouts.collect import Collector
 from gflowvlm.rollouts.environments import make_environment
+from gflowvlm.rollouts.plan import plan_groups
 from gflowvlm.rollouts.reward import build_reward
 from gflowvlm.trainer.loop import Method
 

@@ -20,7 +20,8 @@ from gflowvlm.report.page import Page, write_page
 from gflowvlm.report.record import Bookkeeping, recorded
 from gflowvlm.report.recording import Pictures, RecordedEpisode, Recording
 from gflowvlm.report.sources import Run, Subject, read_subject
-from gflowvlm.rollouts.collect import Collector, Played, plan_groups
+from gflowvlm.rollouts.collect import Collector, Played
+from gflowvlm.rollouts.plan import plan_groups
 from gflowvlm.rollouts.reward import build_reward
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.progress import ProgressDisplay

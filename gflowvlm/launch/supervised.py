@@ -19,8 +19,8 @@ from gflowvlm.pocket.skills import converse
 from gflowvlm.policy.expert import WHOLE_REPLY, TaughtTurn
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.processes import Processes
-from gflowvlm.rollouts.collect import plan_groups
 from gflowvlm.rollouts.environments import facts_of, make_environment
+from gflowvlm.rollouts.plan import plan_groups
 
 DATA_FOLDER = "data"
 LONGEST_GENERAL_CONVERSATION = 8  # turns

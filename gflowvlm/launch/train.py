@@ -1,6 +1,7 @@
 """Train what a configuration says, into a run's folder."""
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -29,16 +30,23 @@ def train(config: RunConfig, *, resume: bool) -> Path:
         UserError: anything about the configuration, the model or the run folder that cannot be.
     """
     require_trackers(config.trainer.trackers)
-    with joined(config.policy.device) as (processes, device):
+    with joined(config.policy.device) as (processes, device), ExitStack() as leaving:
         require_whole_shares(processes, config.trainer.groups_per_update)
-        _train(config, processes, device, resume=resume)
+        _train(config, processes, device, leaving, resume=resume)
     return config.run_dir
 
 
-def _train(config: RunConfig, processes: Processes, device: torch.device, *, resume: bool) -> None:
+def _train(
+    config: RunConfig,
+    processes: Processes,
+    device: torch.device,
+    leaving: ExitStack,
+    *,
+    resume: bool,
+) -> None:
     newest = processes.from_main(lambda: checkpoint.prepare_run(config.run_dir, resume=resume))
     policy = build_policy(config, device)
-    method = build_method(config, policy, processes)
+    method = build_method(config, policy, processes, leaving)
     if processes.main:
         (config.run_dir / "config.json").write_text(dump_json(config) + "\n", encoding="utf-8")
     trainer = Trainer(

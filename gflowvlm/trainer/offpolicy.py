@@ -12,7 +12,8 @@ from gflowvlm.baselines.expert import ExpertPlayer
 from gflowvlm.episode import Ending, Episode
 from gflowvlm.policy.base import Policy
 from gflowvlm.processes import ALONE, Processes
-from gflowvlm.rollouts.collect import Plan, Played
+from gflowvlm.rollouts.collect import Played
+from gflowvlm.rollouts.plan import Plan
 from gflowvlm.rollouts.replay import REPLAY_FILE, Replay, Trajectory
 
 _STREAM = 13  # keeps the replay's draws apart from the run's other ones

@@ -9,7 +9,8 @@ from gflowvlm.episode import Episode
 from gflowvlm.errors import UserError
 from gflowvlm.policy.base import Policy
 from gflowvlm.processes import ALONE, Processes
-from gflowvlm.rollouts.collect import Collector, Plan, Played, plan_groups, prefixes
+from gflowvlm.rollouts.collect import Collector, Played, prefixes
+from gflowvlm.rollouts.plan import Plan, plan_groups
 
 LOG = logging.getLogger(__name__)
 WARNED_AT = (10, 100, 1000)  # updates in a row without the end of an episode; also at the first
@@ -54,6 +55,7 @@ class GroupPlayer:
         played = self.collector.collect(
             policy, self.plans(update), exploration_temperature=temperature
         )
+        self.collector.look_ahead(self.plans(update + 1))
         whole = [p for p in played if p.cut is None]
         begun = prefixes(played) if self.uses_prefixes else []
         told = self.processes.gather([(p.episode.without_images(), p.cut) for p in played])

@@ -11,8 +11,8 @@ from gflowvlm.exact.tree import enumerate_tree
 from gflowvlm.policy.starts import read_starts
 from gflowvlm.policy.tabular import TabularPolicy
 from gflowvlm.prompting.reply import DONE_REPLY
-from gflowvlm.rollouts.collect import Plan
 from gflowvlm.rollouts.environments import make_environment
+from gflowvlm.rollouts.plan import Plan
 
 make = partial(make_environment, "gflowvlm/NumberLine-v0", "id")
 

@@ -10,8 +10,9 @@ from gflowvlm.evaluation import measure as measuring
 from gflowvlm.evaluation.coverage import Coverage
 from gflowvlm.evaluation.measure import Measurement, measure
 from gflowvlm.evaluation.table import print_table, read_json, write_json
-from gflowvlm.rollouts.collect import Collector, Plan, Played
+from gflowvlm.rollouts.collect import Collector, Played
 from gflowvlm.rollouts.environments import make_environment
+from gflowvlm.rollouts.plan import Plan
 
 
 def episode(plan: Plan, image: Any, *, won: bool) -> Episode:

@@ -14,9 +14,10 @@ from gflowvlm.episode import Episode, Reply
 from gflowvlm.errors import UserError
 from gflowvlm.exact.rewards import exact_sampler, log_rewards
 from gflowvlm.exact.states import solve_states, success_under, unfold_states
-from gflowvlm.rollouts.collect import Game, Plan
-from gflowvlm.rollouts.environments import observe
+from gflowvlm.rollouts.game import Game
+from gflowvlm.rollouts.plan import Plan
 from gflowvlm.rollouts.reward import build_reward
+from gflowvlm.rollouts.seats import LocalSeat
 from gflowvlm_envs.blackjack import Blackjack
 from gflowvlm_envs.number_line import NumberLine
 
@@ -46,8 +47,9 @@ def key(game: Any, state: Any) -> Any:
 def random_game(game: Any, seed: int) -> tuple[Episode, list[tuple[Any, int]]]:
     """An episode of random moves; its states and actions, the last state with action -1."""
     rng = np.random.default_rng(seed)
-    pixels, info = game.reset(seed=seed)
-    running = Game(Plan(index=0, group=0, seed=seed), game, observe(pixels, info), info)
+    seat = LocalSeat(game)
+    seat.reset(seed, None)
+    running = Game(Plan(index=0, group=0, seed=seed), seat)
     path = []
     while running.ending is None:
         action = int(rng.integers(2))

@@ -5,8 +5,9 @@ from typing import Any
 from gflowvlm.batch import Row
 from gflowvlm.episode import Observation, Reply
 from gflowvlm.policy.base import EpisodeKey
-from gflowvlm.rollouts.collect import Collector, plan_groups
+from gflowvlm.rollouts.collect import Collector
 from gflowvlm.rollouts.environments import make_environment
+from gflowvlm.rollouts.plan import plan_groups
 
 GROUPS, SIZE = 6, 8
 

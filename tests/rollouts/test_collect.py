@@ -7,8 +7,9 @@ import pytest
 from gflowvlm.batch import Row
 from gflowvlm.episode import Ending, Observation, Reply, ReplyProblem, Segment
 from gflowvlm.policy.base import EpisodeKey
-from gflowvlm.rollouts.collect import Collector, Plan, plan_groups
+from gflowvlm.rollouts.collect import Collector
 from gflowvlm.rollouts.environments import make_environment
+from gflowvlm.rollouts.plan import Plan, plan_groups
 
 
 class Scripted:

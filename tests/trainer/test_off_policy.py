@@ -11,8 +11,9 @@ from gflowvlm.baselines.expert import ExpertPlayer
 from gflowvlm.exact.tree import enumerate_tree
 from gflowvlm.policy.starts import read_starts
 from gflowvlm.policy.tabular import TabularPolicy
-from gflowvlm.rollouts.collect import Collector, Played, plan_groups
+from gflowvlm.rollouts.collect import Collector, Played
 from gflowvlm.rollouts.environments import make_environment
+from gflowvlm.rollouts.plan import plan_groups
 from gflowvlm.rollouts.replay import Replay, Trajectory
 from gflowvlm.rollouts.reward import LogReward
 from gflowvlm.trainer.offpolicy import OffPolicy
