@@ -79,6 +79,7 @@ class Decision:
     success: bool = False  # whether the goal is reached after this step
     distance: int | None = None  # steps still to go after this step, where the environment says
     success_chance: float | None = None  # of this step, where it ended the game whatever came of it
+    progress: float = 0.0  # share of the goal's conditions that hold after this step; 0 if not said
 
 
 @dataclass(frozen=True, kw_only=True)

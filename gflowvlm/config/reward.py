@@ -17,6 +17,10 @@ class LogLinearReward(Section):
     """log R of a game that does not reach its goal, before the cost of its extra steps, nats."""
     step_cost: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Taken from log R for each extra step, nats."""
+    progress: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Added to log R in proportion to the share of the goal's conditions that hold, as soon as they
+    do, nats; a game that reaches its goal ends with `success` all the same. For environments with
+    `info["progress"]` (ALFWorld), and what forward-looking objectives look at."""
     expected: bool = False
     """Whether an end left to chance counts by its mean, `success` and `failure` weighed by
     `info["success_chance"]`, where the environment says it (Blackjack: of standing). On-policy the
@@ -31,6 +35,11 @@ class LogLinearReward(Section):
             raise ValueError(
                 f"found floor {self.floor}, failure {self.failure}, success {self.success}; "
                 "expected floor <= failure < success: change one of them"
+            )
+        if self.progress > self.success - self.failure:
+            raise ValueError(
+                f"found progress {self.progress}, expected at most success - failure = "
+                f"{self.success - self.failure}: a goal half reached must not count for more"
             )
         return self
 
@@ -49,8 +58,9 @@ class PaperReward(Section):
     """GFlowVLM's own reward (Kang et al. 2025); positive at every history of a game."""
 
     type: Literal["paper"] = "paper"
-    form: Literal["distance", "outcome"] = "distance"
-    """R of NumberLine, 100 / (steps to go + 1), or of Blackjack, 10 (return + 1)."""
+    form: Literal["distance", "outcome", "return"] = "distance"
+    """R of NumberLine, 100 / (steps to go + 1), of Blackjack, 10 (return + 1), or of ALFWorld, the
+    return itself: 50 for the goal and 1 for each of its conditions."""
     floor: float = Field(default=-23.02585, allow_inf_nan=False)
     """Least log R, and that of every game ended by an invalid reply, nats; the paper's 1e-10."""
 

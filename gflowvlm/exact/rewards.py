@@ -47,6 +47,11 @@ def log_rewards(graph: StateGraph, reward: RewardConfig) -> Array:
     """
     ended = graph.ended[graph.child]
     match reward:
+        case LogLinearReward(progress=progress) if progress:
+            raise UserError(
+                f"found reward.progress = {progress}, expected 0: states that are enumerated do "
+                "not tell how many of the goal's conditions hold"
+            )
         case LogLinearReward():
             won = np.where(graph.reach[graph.child] > 0, reward.success, reward.failure)
             won = np.where(ended, _mean_of_ends(graph, won) if reward.expected else won, 0.0)
@@ -88,11 +93,12 @@ def _paper(graph: StateGraph, reward: PaperReward) -> Array:
         return np.log(100 / (graph.distance[graph.child] + 1))
     if graph.reward[~graph.ended[graph.child]].any():
         raise UserError(
-            "found rewards before the end, expected them at the end alone: paper with form outcome "
-            "cannot be computed over states"
+            f"found rewards before the end, expected them at the end alone: paper with form "
+            f"{reward.form} cannot be computed over states"
         )
+    total = 10 * (graph.reward + 1) if reward.form == "outcome" else graph.reward
     with np.errstate(divide="ignore"):
-        return np.log(np.maximum(10 * (graph.reward + 1), 0))
+        return np.log(np.maximum(total, 0))
 
 
 def _require_above(graph: StateGraph, log_reward: Array, floor: float) -> None:

@@ -93,6 +93,11 @@ def distance_of(info: Mapping[str, Any]) -> int | None:
     return int(info["distance"]) if "distance" in info else None
 
 
+def progress_of(info: Mapping[str, Any]) -> float:
+    """Share of the goal's conditions that hold; 0 where the environment does not say."""
+    return float(info.get("progress", 0.0))
+
+
 def task_type_of(info: Mapping[str, Any]) -> str | None:
     """What kind of task the episode is; None where the environment does not say."""
     return str(info["task_type"]) if "task_type" in info else None

@@ -9,6 +9,7 @@ from gflowvlm.rollouts.environments import (
     extra_steps_of,
     facts_of,
     observe,
+    progress_of,
     success_chance_of,
     success_of,
     task_type_of,
@@ -84,6 +85,7 @@ class Game:
                 success=self.success,
                 distance=distance_of(self.info),
                 success_chance=success_chance_of(self.info),
+                progress=progress_of(self.info),
             )
         )
 

@@ -1,5 +1,6 @@
 """Reward maps: from a played game to its log-reward, with what has accrued on the way."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from math import isfinite, log
@@ -50,32 +51,39 @@ class RewardMap(Protocol):
 class LogLinear:
     """`success` or `failure` at the end, `-step_cost` for each extra step as it is taken; nats.
 
-    An invalid reply that ends the game is a failure. With `expected`, an end left to chance counts
-    by its mean where the environment knows the probability of success.
+    `progress` times the share of the goal's conditions that hold accrues meanwhile, and stays with
+    a game that fails. An invalid reply that ends the game is a failure. With `expected`, an end
+    left to chance counts by its mean where the environment knows the probability of success.
     """
 
     success: float
     failure: float
     step_cost: float
     floor: float
+    progress: float = 0.0
     expected: bool = False
 
     def __call__(self, episode: Episode) -> LogReward:
         """See `RewardMap`."""
         decisions = episode.decisions
-        to_date = [0.0, *(-self.step_cost * d.extra_steps for d in decisions)]
-        if episode.ending is not Ending.TRUNCATED:
-            to_date[-1] += self._end(decisions[-1], episode.success)
+        to_date = [0.0, *map(self._accrued, decisions)]
         stopped = [
-            (self.success if success else self.failure) - self.step_cost * extra
-            for success, extra in [(False, 0), *((d.success, d.extra_steps) for d in decisions)]
+            self.failure,
+            *(self._accrued(d) + self._end(d, float(d.success)) for d in decisions),
         ]
+        if episode.ending is not Ending.TRUNCATED:
+            last = decisions[-1]
+            chance = last.success_chance if self.expected else None
+            to_date[-1] += self._end(last, float(episode.success) if chance is None else chance)
         return _floored(to_date, self.floor, episode, stopped)
 
-    def _end(self, last: Decision, success: bool) -> float:
-        share = last.success_chance if self.expected else None
-        share = float(success) if share is None else share
-        return share * self.success + (1 - share) * self.failure
+    def _accrued(self, after: Decision) -> float:
+        return self.progress * after.progress - self.step_cost * after.extra_steps
+
+    def _end(self, last: Decision, won: float) -> float:
+        """What comes on top at the end: to `success`, to which progress adds nothing, or not."""
+        success = self.success - self.progress * last.progress
+        return won * success + (1 - won) * self.failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +112,12 @@ class Paper:
     """The rewards of GFlowVLM (Kang et al. 2025, section 4): always positive, at every history.
 
     `distance` is `R = 100 / (steps to go + 1)` (NumberLine), `outcome` is
-    `R = max(1e-10, 10 (return + 1))` (Blackjack: won 20, drawn or not over 10, lost 1e-10). The
-    paper gives an invalid reply a random action; here it ends the game with the floor.
+    `R = max(1e-10, 10 (return + 1))` (Blackjack: won 20, drawn or not over 10, lost 1e-10),
+    `return` is the return (ALFWorld: 50 for the goal, 1 for each condition). The paper gives an
+    invalid reply a random action; here it ends the game with the floor.
     """
 
-    form: Literal["distance", "outcome"]
+    form: Literal["distance", "outcome", "return"]
     floor: float
 
     def __call__(self, episode: Episode) -> LogReward:
@@ -118,8 +127,7 @@ class Paper:
             UserError: also where `distance` is asked of an environment that does not say it.
         """
         states = self._distances(episode) if self.form == "distance" else _returns(episode)
-        reward = _by_distance if self.form == "distance" else _by_return
-        log_reward = [self._log(reward(state)) for state in states]
+        log_reward = [self._log(_PAPER[self.form](state)) for state in states]
         if episode.ending is Ending.INVALID_REPLY:
             log_reward[-1] = self.floor
         return _floored([0.0, *log_reward[1:]], self.floor, episode, log_reward)
@@ -141,12 +149,11 @@ class Paper:
         return distances
 
 
-def _by_distance(distance: float) -> float:
-    return 100 / (distance + 1)
-
-
-def _by_return(total: float) -> float:
-    return 10 * (total + 1)
+_PAPER: dict[str, Callable[[float], float]] = {
+    "distance": lambda distance: 100 / (distance + 1),
+    "outcome": lambda total: 10 * (total + 1),
+    "return": lambda total: total,
+}
 
 
 def _returns(episode: Episode) -> list[float]:
@@ -163,6 +170,7 @@ def build_reward(config: RewardConfig) -> RewardMap:
                 failure=config.failure,
                 step_cost=config.step_cost,
                 floor=config.floor,
+                progress=config.progress,
                 expected=config.expected,
             )
         case ExpReturnReward():

@@ -65,6 +65,24 @@ def test_an_end_left_to_chance_counts_by_its_mean_where_that_is_asked() -> None:
     assert build_reward(settings)(game).total == -4.5
 
 
+def test_progress_accrues_and_a_goal_that_is_reached_counts_no_more() -> None:
+    settings = LogLinearReward(success=1.0, failure=-4.0, step_cost=0.5, progress=2.0, floor=-9.0)
+    reward = build_reward(settings)
+
+    def with_progress(game: Episode, shares: list[float]) -> Episode:
+        steps = zip(game.decisions, shares, strict=True)
+        return replace(game, decisions=tuple(replace(d, progress=p) for d, p in steps))
+
+    won = with_progress(played([0, 1, 1], [0, 2, 2], success=True), [0.5, 0.5, 1.0])
+    # 2 * 0.5, less 0.5 * 2 from the second step on, at the end 1 - 1
+    assert reward(won).to_date == (0.0, 1.0, 0.0, 0.0)
+    lost = with_progress(played([0, 1], [0, 0], success=False), [0.0, 0.5])
+    assert reward(lost).to_date == (0.0, 0.0, -3.0)
+    assert reward(lost).done == (-4.0, -4.0, -3.0)
+    with pytest.raises(ValidationError, match="a goal half reached must not count for more"):
+        LogLinearReward(success=0.0, failure=-4.0, progress=4.5)
+
+
 def test_an_invalid_reply_is_a_failure() -> None:
     invalid = played([0.0], [0], success=False, ending=Ending.INVALID_REPLY)
     assert LINEAR(invalid).total == -4.0
@@ -108,6 +126,13 @@ def test_the_papers_outcome_is_twenty_ten_or_next_to_nothing() -> None:
     assert paper(played([1], [0], False, ending=Ending.INVALID_REPLY)).total < -23
     with pytest.raises(UserError, match="found log R = nan"):
         paper(played([float("nan")], [0], success=False))
+
+
+def test_the_papers_return_is_the_reward_itself_and_at_least_the_floor() -> None:
+    paper = build_reward(PaperReward(form="return"))
+    assert paper(played([1, 51], [0, 0], success=True)).total == pytest.approx(math.log(52))
+    assert paper(played([1, -1], [0, 0], success=False)).total == pytest.approx(math.log(1e-10))
+    assert paper(played([1, -1], [0, 0], success=False)).done[1] == 0.0  # type: ignore[index]
 
 
 @pytest.mark.parametrize("reward", [float("nan"), float("-inf")])
