@@ -29,15 +29,22 @@ _BOUNDS = {
 }
 
 
+_OTHER_NAMES = {"method": "objective", "algorithm": "objective", "algo": "objective"}
+"""What a section is called elsewhere -> here, where likeness would not find it."""
+
+
 def describe(error: ValidationError, document: Document, settings: list[Setting]) -> str:
     """The message of a ConfigError for everything that pydantic found wrong."""
     problems = error.errors(include_url=False)
     places = [details["loc"] for details in problems]
-    # A list whose entries are wrong is also reported as too short: only the entries are news.
+    # A list whose entries are wrong is also reported as too short: only the entries are news. So
+    # is a section under another name, which is missing under its own.
+    told = {("too_short", *loc[:-1]) for loc in places}
+    told |= {("missing", meant) for name, meant in _OTHER_NAMES.items() if (name,) in places}
     lines = [
         _line(details, document, settings)
         for details in problems
-        if details["type"] != "too_short" or details["loc"] not in [loc[:-1] for loc in places]
+        if (details["type"], *details["loc"]) not in told
     ]
     return "\n".join(dict.fromkeys(lines))  # a bare number may be wrong as start and as end
 
@@ -59,7 +66,7 @@ def _line(details: ErrorDetails, document: Document, settings: list[Setting]) ->
         text = f"{path}: {reason}" if path else reason
     else:
         text = f"{path}: found {_shown(details)}, expected {_expected(details)}"
-        text += _remedy(path, document, settings)
+        text += _remedy(details, path, document, settings)
     return " ".join(f"{document.place(path)}: {text}".split())
 
 
@@ -85,6 +92,9 @@ def _down_to_the_leaf(path: str, value: Any) -> str:
 
 
 def _unknown(path: str, document: Document, settings: list[Setting]) -> str:
+    named = path.partition(".")[0]
+    if types := _types(_OTHER_NAMES.get(named, ""), settings):
+        return f"unknown setting; {_meant(named, types, document)}"
     elsewhere = [s.owner for s in settings if s.path == path and s.owner is not None]
     if elsewhere:
         section = path.rpartition(".")[0]
@@ -98,6 +108,17 @@ def _unknown(path: str, document: Document, settings: list[Setting]) -> str:
     if guess is not None:
         return f"unknown setting; did you mean {guess}?"
     return "unknown setting; remove it (`gflowvlm config` prints all settings of a recipe)"
+
+
+def _meant(named: str, types: list[str], document: Document) -> str:
+    """What to write instead of a section under another name."""
+    section, said = _OTHER_NAMES[named], document.get(named)
+    kind = said.get("type") if isinstance(said, dict) else said
+    if kind not in types:
+        return f"the {named} is chosen by {section}.type, one of {', '.join(types)}"
+    override = document.place(named).startswith("override ")
+    form = f"'{section}={{type: {kind}}}'" if override else f"`{section}: {{type: {kind}}}`"
+    return f"the {named} is chosen by {section}.type: write {form}"
 
 
 def _type_above(path: str, document: Document) -> Any:
@@ -129,7 +150,9 @@ def _expected(details: ErrorDetails) -> str:
     return _KINDS.get(stem, details["msg"][:1].lower() + details["msg"][1:])
 
 
-def _remedy(path: str, document: Document, settings: list[Setting]) -> str:
+def _remedy(details: ErrorDetails, path: str, document: Document, settings: list[Setting]) -> str:
+    if str(details["input"]) in _types(path, settings):
+        return f", such as {{type: {details['input']}}}"
     for setting in settings:
         if setting.path != path or setting.field.default is PydanticUndefined:
             continue

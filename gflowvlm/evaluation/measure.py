@@ -43,7 +43,7 @@ class Measurement:
     reply_entropy: float | None = None  # nats a reply, estimated; None in files of before
     by_start: ByStart = field(default_factory=dict)  # what the means over starts are means of
     by_type: ByType = field(default_factory=dict)  # where the environment says the kind of task
-    macro_reach: float | None = None  # mean over those kinds; `reach` is over the games
+    macro_reach: Share | None = None  # mean over those kinds; `reach` is over the games
     references: dict[str, Reference] = field(default_factory=dict)  # "chance", "expert": played
     path_ratio: float | None = None  # actions of a won game over the expert's from its start
 
@@ -61,6 +61,7 @@ class Measurement:
         found = values.get("coverage")  # nor of any coverage
         parts["coverage"] = None if found is None else Coverage(**found)
         parts["by_type"] = types_from_dict(values.get("by_type", {}))
+        parts["macro_reach"] = macro_reach(parts["by_type"])  # files of before hold no interval
         played = values.get("references", {})
         parts["references"] = {name: Reference.from_dict(each) for name, each in played.items()}
         return cls(**{**values, **parts})

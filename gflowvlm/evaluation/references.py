@@ -44,7 +44,7 @@ class Reference:
     cut: int  # games that were too long or given up; they count as failures
     length: float  # decisions a game
     by_type: ByType
-    macro_reach: float | None  # mean over kinds of task
+    macro_reach: Share | None  # mean over kinds of task
 
     @classmethod
     def of(cls, episodes: Sequence[Episode]) -> Self:
@@ -63,8 +63,10 @@ class Reference:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `dataclasses.asdict`."""
-        parts = {name: Share(**values[name]) for name in ("reach", "strict")}
-        return cls(**{**values, **parts, "by_type": types_from_dict(values["by_type"])})
+        parts: dict[str, Any] = {name: Share(**values[name]) for name in ("reach", "strict")}
+        parts["by_type"] = types_from_dict(values["by_type"])
+        parts["macro_reach"] = macro_reach(parts["by_type"])  # files of before hold no interval
+        return cls(**{**values, **parts})
 
 
 def play_references(

@@ -168,10 +168,11 @@ def type_rows(splits: Sequence[Measurement], others: Sequence[Beside]) -> list[R
 
 
 def _types(scores: Measurement | Reference) -> dict[str, str]:
-    kinds = {name: _interval(each.reach) for name, each in scores.by_type.items()}
+    if scores.macro_reach is None:
+        return {}
     return {
-        **kinds,
-        "mean over types": _percent(scores.macro_reach),
+        **{name: _interval(each.reach) for name, each in scores.by_type.items()},
+        "mean over types": _interval(scores.macro_reach),
         "mean over games": _interval(scores.reach),
     }
 

@@ -3,12 +3,11 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any, Self
 
 from gflowvlm.episode import Episode
 from gflowvlm.evaluation import metrics
-from gflowvlm.evaluation.share import Share, share_of
+from gflowvlm.evaluation.share import Share, mean_share, share_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +39,13 @@ def by_task_type(episodes: Sequence[Episode]) -> ByType:
     }
 
 
-def macro_reach(by_type: ByType) -> float | None:
-    """Mean over kinds of their reach, each kind counting alike; None where there are none."""
-    return fmean(each.reach.value for each in by_type.values()) if by_type else None
+def macro_reach(by_type: ByType) -> Share | None:
+    """Mean over kinds of their reach, each kind counting alike; None where there are none.
+
+    Its interval holds for these kinds, which are no sample of others, and takes games to be
+    independent, as those of the kinds do.
+    """
+    return mean_share([each.reach for each in by_type.values()]) if by_type else None
 
 
 def types_from_dict(values: Mapping[str, Any]) -> ByType:

@@ -24,7 +24,7 @@ class Figure:
 
     def written(self, value: float) -> str:
         """For people."""
-        return f"{value:.1%}" if self.unit == "share" else f"{value:.3g}"
+        return f"{value:.1%}" if self.unit == "share" else f"{value:.3f}"
 
     def difference(self, value: float) -> str:
         """A difference of two, without its unit."""

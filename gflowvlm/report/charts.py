@@ -162,12 +162,15 @@ def _bounded(run: Run, name: str) -> bool:
 
 def _over_seeds(subject: Subject, name: str) -> Figure:
     """The mean over a method's runs, within their extremes; over environment steps if counted."""
-    across = STEPS if all(STEPS in line for r in subject.runs for line in r.metrics) else "step"
+    lines = [line for run in subject.runs for line in run.metrics]
+    counted = all(STEPS in line for line in lines) and any(line[STEPS] for line in lines)
+    across = STEPS if counted else "step"
     found = []
     for colour, method in enumerate(subject.methods):
         runs = [run for run in subject.runs if run.method == method]
-        lines = [_line(run, name, across) for run in runs]
-        known = [(x, y) for x, y in lines if len(x)]
+        points = [_line(run, name, across) for run in runs]
+        # a method that plays nothing stands still in environment steps
+        known = [(x, y) for x, y in points if len(np.unique(x)) > 1 or len(x) == 1]
         if not known:
             continue
         grid = np.unique(np.concatenate([x for x, _ in known]))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gflowvlm.errors import UserError
+from gflowvlm.evaluation.verdict import FEWEST_RUNS
 
 COMPARISON_FILE = "comparison.json"
 
@@ -29,7 +30,7 @@ class FigureKind:
 
     def written(self, value: float) -> str:
         """For people."""
-        return f"{value:.1%}" if self.share else f"{value:.3g}"
+        return f"{value:.1%}" if self.share else f"{value:.3f}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,8 @@ class Comparison:
     spent: Mapping[str, Mapping[str, float]]  # by method, means over its runs
     references: Mapping[str, Mapping[str, Mapping[str, float]]]  # split -> "chance"... -> figure
     best: Mapping[str, Mapping[str, str | None]]  # split -> figure -> method; None within noise
-    verdicts: tuple[str, ...]
+    winners: tuple[str, ...]  # verdicts that name a method
+    undecided: tuple[str, ...]  # those that name none
     missing: Mapping[str, str]  # run -> why it is not here
 
     @property
@@ -69,6 +71,15 @@ class Comparison:
         """In the order of the tables."""
         found = [self.start, *self.scores.values()]
         return list(dict.fromkeys(split for scores in found for split in scores))
+
+    @property
+    def outcome(self) -> str:
+        """What the verdicts come to."""
+        if self.winners:
+            return "Ahead of every other method beyond noise, bold in the tables:"
+        if self.seeds < FEWEST_RUNS:
+            return f"No winner is named below {FEWEST_RUNS} seeds."
+        return "No method is ahead of every other beyond noise."
 
 
 def read_comparison(folder: Path) -> Comparison:
@@ -81,6 +92,8 @@ def read_comparison(folder: Path) -> Comparison:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
         methods = plain["methods"]
+        named = [best for figures in plain["best"].values() for best in figures.values()]
+        verdicts = list(zip(plain["verdicts"], named, strict=True))  # both by split and figure
         return Comparison(
             name=plain["name"],
             environment_steps=plain["environment_steps"],
@@ -98,7 +111,8 @@ def read_comparison(folder: Path) -> Comparison:
             spent={method: each["spent"] for method, each in methods.items()},
             references=plain["references"],
             best=plain["best"],
-            verdicts=tuple(plain["verdicts"]),
+            winners=tuple(words for words, best in verdicts if best is not None),
+            undecided=tuple(words for words, best in verdicts if best is None),
             missing=plain["missing"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -124,8 +124,11 @@ def plane(
                 each.x, each.y, xerr=each.error, fmt="o", color=colour, elinewidth=1.2, markersize=6
             )
         axis.set_xlim(-0.02, 1.02)
-        highest = max((float(np.nanmax(each.y)) for each in series if len(each.y)), default=1.0)
-        axis.set_ylim(0, 1.25 * max(highest, 0.8))
+        heights = [each.y for each in series] + [
+            each.cloud[:, 1] for each in series if each.cloud is not None
+        ]
+        above = max(0.2, 1.2 * (float(np.nanmax(np.concatenate(heights))) - 1))
+        axis.set_ylim(1 - 0.06 * above, 1 + above)  # of a start with a success there is one
         axis.xaxis.set_major_formatter(_percent)
         axis.set_xlabel(labels[0])
         axis.set_ylabel(labels[1])

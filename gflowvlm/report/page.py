@@ -16,7 +16,7 @@ from gflowvlm.config.load import dump_json
 from gflowvlm.report import charts, scores
 from gflowvlm.report.playback import EXPLANATION
 from gflowvlm.report.recording import rounded
-from gflowvlm.report.sources import Run, Subject
+from gflowvlm.report.sources import Subject
 
 TEMPLATES = files("gflowvlm.report") / "templates"
 
@@ -73,7 +73,7 @@ def render(subject: Subject, *, reload_every: float | None = None) -> str:
     run = subject.runs[0] if lone else None
     return template.render(
         title=comparison.name if comparison else subject.runs[0].name,
-        facts=_facts(subject, run),
+        facts=_facts(subject),
         lone=lone,
         comparison=comparison,
         tables=scores.score_tables(subject),
@@ -109,17 +109,19 @@ def _alphas(subject: Subject) -> dict[str, float]:
     return {method: each.alpha for method, each in subject.recordings.items()}
 
 
-def _facts(subject: Subject, run: Run | None) -> Sequence[tuple[str, str]]:
+def _facts(subject: Subject) -> Sequence[tuple[str, str]]:
     """What a reader wants to know first."""
-    if run is None:
+    if subject.comparison is not None:
         environments = dict.fromkeys(each.config.environment.id for each in subject.runs)
         starts = dict.fromkeys(str(each.config.policy.start) for each in subject.runs)
         return (
             ("environment", ", ".join(environments) or "-"),
             ("methods", ", ".join(subject.methods) or "-"),
             ("runs", str(len(subject.runs))),
+            ("budget of each", f"{subject.comparison.environment_steps:,} environment steps"),
             ("start policy", ", ".join(starts) or "-"),
         )
+    (run,) = subject.runs
     config = run.config
     beta = config.beta.at(config.trainer.max_updates)
     return (

@@ -76,6 +76,7 @@ def recorded(
         end_level=sheet.level[-1],
         residual=sheet.residual(0, -1),
         steps=tuple(steps),
+        task_type=episode.task_type,
     )
 
 

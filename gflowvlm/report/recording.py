@@ -57,6 +57,7 @@ class RecordedEpisode:
     end_level: float | None  # a_T = beta log R - S_T: the log Z that this game alone implies
     residual: float | None  # a_0 - a_T
     steps: tuple[RecordedStep, ...]
+    task_type: str | None = None  # where the environment says; nothing in files of before
 
 
 @dataclass(frozen=True, kw_only=True)

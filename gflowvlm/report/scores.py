@@ -52,6 +52,7 @@ class Table:
     head: tuple[str, ...]
     lines: tuple[Line, ...]
     ticked: bool = False  # whether a bar ends each row
+    stacked: bool = False  # intervals below their values, for many columns
 
     @property
     def kinds(self) -> set[str]:
@@ -231,11 +232,11 @@ def _compared_split(comparison: Comparison, split: str) -> Table:
         )
     return Table(
         caption="all splits" if split == "all" else split,
-        note=f"{comparison.seeds} seed{'s' * (comparison.seeds != 1)}, {comparison.episodes} games "
-        f"each, {comparison.environment_steps:,} environment steps of training; interquartile mean "
-        "with its 95% bootstrap interval",
+        note=f"interquartile mean over {comparison.seeds} seed{'s' * (comparison.seeds != 1)} of "
+        f"{comparison.episodes} games a split, and below it its 95% bootstrap interval",
         head=tuple(comparison.figures[name].label for name in names),
         lines=tuple(rows),
+        stacked=True,
     )
 
 

@@ -128,27 +128,50 @@ def read_run(folder: Path, *, method: str | None = None) -> Run:
     config = load(folder / CONFIG_FILE)
     try:
         measured = read_json(folder / EVALUATION_FILE)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _broken(folder / EVALUATION_FILE) from error
     return Run(
         method=method or config.objective.type,
         folder=folder,
         config=config,
-        metrics=tuple(read_metrics(folder)),
+        metrics=_logged(folder),
         measured=measured,
         exact=_plain(folder / EXACT_FILE),
         cloud=_plain(folder / CLOUD_FILE),
     )
 
 
+def _logged(folder: Path) -> tuple[Mapping[str, float], ...]:
+    """The lines of every update."""
+    try:
+        lines = tuple(read_metrics(folder))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _no_metrics(folder) from error
+    if not all("step" in line for line in lines):
+        raise _no_metrics(folder)
+    return lines
+
+
 def _plain(path: Path) -> Mapping[str, Any]:
-    """A JSON file's values; none where there is no such file."""
+    """A JSON file's values by split; none where there is no such file."""
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise _broken(path) from error
+    if not isinstance(values, dict) or not all(
+        isinstance(each, dict) and each for each in values.values()
+    ):
+        raise _broken(path)
+    return values
+
+
+def _no_metrics(folder: Path) -> UserError:
+    return UserError(
+        f"{folder / METRICS_FILE}: found a line that is no update's, expected one such as "
+        '{"step": 1, "loss": 0.5}; take it out'
+    )
 
 
 def _broken(path: Path) -> UserError:

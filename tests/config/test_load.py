@@ -194,6 +194,35 @@ def test_a_setting_of_another_type_says_whose_it_is(complaint: Complaint) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("method=ppo", "method: unknown setting; the method is chosen by objective.type: "),
+        ("method.type=ppo", "method.type: unknown setting; the method is chosen by objective.type"),
+        ("algorithm={type: ppo, epochs: 2}", "write 'objective={type: ppo}'"),
+        ("method=a2c", "the method is chosen by objective.type, one of tb, var_tb, db, "),
+        ("objective=ppo", "expected a section of `key: value` lines, such as {type: ppo}"),
+    ],
+)
+def test_a_method_under_another_name_is_sent_to_the_objective(
+    complaint: Complaint, override: str, said: str
+) -> None:
+    message = complaint(override)
+    assert said in message
+    assert "\n" not in message
+
+
+def test_a_recipe_that_has_a_method_for_an_objective_gets_one_line(recipe: Path) -> None:
+    head = "environment: {id: gflowvlm/NumberLine-v0}\nreward: {type: log_linear}\n"
+    recipe.write_text(head + "method:\n  type: ppo\n  epochs: 2\n")
+    with pytest.raises(ConfigError) as caught:
+        load(recipe)
+    assert str(caught.value).removeprefix(str(recipe)) == (
+        ":3: method: unknown setting; the method is chosen by objective.type: "
+        "write `objective: {type: ppo}`"
+    )
+
+
 def test_a_missing_section_is_named(recipe: Path) -> None:
     recipe.write_text("reward: {type: log_linear}\nobjective: {type: db}\n")
     with pytest.raises(ConfigError, match=r"subtb.yaml: environment is missing; add it"):

@@ -17,6 +17,7 @@ from gflowvlm.evaluation.metrics import (
     strict,
     wilson,
 )
+from gflowvlm.evaluation.share import Share, mean_share
 from gflowvlm.evaluation.starts import by_start
 
 Play = Callable[..., Episode]
@@ -50,6 +51,22 @@ def test_wilson_stays_inside_zero_and_one() -> None:
         wilson(3, 2)
     with pytest.raises(ValueError, match="at least one trial"):
         wilson(0, 0)
+
+
+def test_a_mean_of_shares_is_as_sure_as_all_of_them_together() -> None:
+    shares = [Share(value=0.7, low=0.4, high=0.9), Share(value=0.1, low=0.0, high=0.5)]
+    # below: sqrt(0.3^2 + 0.1^2) / 2 = 0.15811; above: sqrt(0.2^2 + 0.4^2) / 2 = 0.22361
+    mean = mean_share(shares)
+    assert mean.value == pytest.approx(0.4)
+    assert mean.low == pytest.approx(0.24189, abs=1e-5)
+    assert mean.high == pytest.approx(0.62361, abs=1e-5)
+    assert mean_share(shares[1:]) == shares[1]
+    # all of n, twice: the lower end is n / (n + z^2) for each, so 1 - z^2 / (n + z^2) / sqrt(2)
+    low, high = wilson(10, 10, z=2.0)
+    sure = mean_share([Share(value=1.0, low=low, high=high)] * 2)
+    assert (sure.low, sure.high) == (pytest.approx(1 - 4 / 14 / 2**0.5), 1.0)
+    with pytest.raises(ValueError, match="found no shares"):
+        mean_share([])
 
 
 def test_a_move_is_right_when_it_adds_no_extra_step(play: Play) -> None:

@@ -1,5 +1,7 @@
 """Scores by kind of task, chance and the expert, on a corridor that nobody can enumerate."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -155,7 +157,9 @@ def test_each_kind_counts_alike_in_one_mean_and_each_game_in_the_other(
         temperature=1.0,
     )
     assert short.by_type["far"].reach.value == 0
-    assert short.macro_reach == 0.5
+    assert short.macro_reach is not None
+    assert short.macro_reach.value == 0.5
+    assert 0 < short.macro_reach.low < 0.5 < short.macro_reach.high < 1
     assert short.reach.value == near.games / 40
     assert (short.references, short.path_ratio) == ({}, None)
 
@@ -176,6 +180,20 @@ def test_they_come_back_from_the_file_and_the_table_says_who_has_played(
     for words in ("chance,", "expert,", "played", "near", "far", "mean over types", "expert's"):
         assert words in shown
     assert "optimum" not in shown  # nothing is exact here
+    means = next(line for line in shown.splitlines() if "mean over types" in line)
+    assert len(re.findall(r"\d%-\d+", means)) == 3  # the policy's, chance's and the expert's
+
+
+def test_a_mean_over_kinds_written_without_its_interval_is_given_one(
+    measured: Measurement, tmp_path: Path
+) -> None:
+    path = write_json({"after": [measured]}, tmp_path / "figures.json")
+    plain = json.loads(path.read_text())
+    for each in (plain["after"][0], *plain["after"][0]["references"].values()):
+        assert each["macro_reach"].keys() == {"value", "low", "high"}
+        each["macro_reach"] = each["macro_reach"]["value"]
+    path.write_text(json.dumps(plain))
+    assert read_json(path) == {"after": [measured]}
 
 
 def test_a_comparison_shows_their_mean_over_its_runs(measured: Measurement) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from gflowvlm.cli import main
 from gflowvlm.config.load import load_comparison
 from gflowvlm.launch.contest import plan
+from gflowvlm.launch.jobs import Job
 
 ROOT = Path(__file__).parents[2]
 COMPARISON = f"""\
@@ -139,6 +141,27 @@ def without_costs(summary: dict[str, Any]) -> dict[str, Any]:
             for clock in ("wall_seconds", "cpu_seconds"):
                 each.pop(clock, None)
     return summary
+
+
+def test_runs_that_are_finished_are_not_begun_again_and_take_no_core(
+    comparison: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, recipes = load_comparison(comparison, [f"output={tmp_path}", "name=x", "jobs=8"])
+    runs = plan(settings, recipes)
+    runs[0].folder.mkdir(parents=True)
+    (runs[0].folder / "evaluation.json").write_text('{"before": [], "after": []}')
+    for split in settings.splits:
+        runs[0].exact_file(split).write_text("{}")
+    begun = []
+
+    def all_done(jobs: Sequence[Job], *, at_a_time: int, **_: Any) -> bool:
+        begun.append(([job.name for job in jobs], at_a_time))
+        return True
+
+    module = sys.modules["gflowvlm.launch.compare"]  # the package lends its name to a function
+    monkeypatch.setattr(module, "run_jobs", all_done)
+    assert module._run(settings, runs, 0) == {}
+    assert begun == [(["subtb-seed0", "sft-seed1", "subtb-seed1"], 3)]
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The page in a real browser: opens, filters, steps, keeps its place, complains of nothing."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
+from gflowvlm.evaluation.comparison import figures_for
 from gflowvlm.report.page import write_page
 from gflowvlm.report.recording import Recording
 from gflowvlm.report.sources import read_subject
@@ -82,6 +84,28 @@ def test_filters_narrow_the_list_and_say_so(
     assert len(listed(page)) == 4  # the won ones, whose solutions differ
 
 
+def test_a_kind_of_task_can_be_chosen_where_games_have_one(
+    show: Callable[..., Page], make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = make_run(tmp_path / "run")
+    assert show(folder).locator("#filter-type").is_hidden()  # NumberLine has no kinds
+    kept = Recording.read(folder)
+    assert kept is not None
+    kinds = ("look_at_obj_in_light", "pick_clean_then_place_in_recep", None, "look_at_obj_in_light")
+    episodes = tuple(replace(e, task_type=kinds[n % 4]) for n, e in enumerate(kept.episodes))
+    replace(kept, episodes=episodes).write(folder)
+    page = show(folder)
+    assert page.locator("#filter-type option").all_inner_texts() == ["all", *kinds[:2]]
+    assert page.locator("#viewer .kind").inner_text() == kinds[0]
+    assert page.locator("#list .kind").count() == 6
+    page.get_by_label("Task type").select_option(kinds[1])
+    assert len(listed(page)) == 2
+    assert all(str(kinds[1]) in text for text in listed(page))
+    assert "type=pick_clean" in page.evaluate("location.hash")
+    page.get_by_role("button", name="Clear").click()
+    assert len(listed(page)) == 8
+
+
 def test_arrow_keys_step_through_a_game_and_from_game_to_game(
     show: Callable[..., Page], make_run: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -136,6 +160,25 @@ def test_nothing_is_wider_than_the_screen_and_every_control_has_a_name(
            .map((node) => node.outerHTML)"""
     )
     assert nameless == []
+
+
+def test_a_comparison_of_many_figures_fits_a_laptop_s_screen(
+    show: Callable[..., Page], make_comparison: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    folder = make_comparison(tmp_path / "tiny")
+    plain = json.loads((folder / "comparison.json").read_text())
+    figures = [figure.name for figure in figures_for(4)]
+    plain["figures"] = {figure.name: figure.as_dict() for figure in figures_for(4)}
+    whole = {name: {"value": 1.0, "low": 1.0, "high": 1.0, "runs": 2} for name in figures}
+    plain["methods"]["rejection_sft"] = plain["methods"].pop("subtb")
+    for method in plain["methods"].values():
+        method["aggregate"] = {"id": whole}
+    (folder / "comparison.json").write_text(json.dumps(plain))
+    page = show(folder)
+    table = page.get_by_role("table", name="id")
+    assert table.locator("thead th").count() == len(figures) == 10
+    wide = "[...document.querySelectorAll('.wide')].filter((n) => n.scrollWidth > n.clientWidth)"
+    assert page.evaluate(f"{wide}.length") == 0
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gflowvlm.errors import UserError
+from gflowvlm.report.charts import learning_curves
 from gflowvlm.report.figures import Series, curves
 from gflowvlm.report.page import render, write_page
 from gflowvlm.report.recording import Pictures, Recording
@@ -90,6 +91,9 @@ def test_who_has_played_stands_there_with_intervals_and_each_kind_of_task_by_its
         "chance, played"
     ]
     assert "10.0% <small>5.0\u201315.0%" in scores.split("</table>")[0]
+    # the mean of kinds' shares that are sure to 0.05 each: 0.05 sqrt(2) / 2 = 0.0354
+    means = types.split("mean over types</th>")[1].split("</tr>")[0]
+    assert means.count("45.0% <small>41.5\u201348.5%") == 2
     rows = re.findall(r'<th scope="row">([^<]*)</th> <td>([^< ]*)', types.split("</table>")[0])
     assert rows == [("heat", "30"), ("look", "18"), ("mean over types", ""), MEAN]
     assert "45.0%" in types
@@ -120,6 +124,7 @@ def test_a_comparison_shows_methods_with_their_intervals_and_the_winner(
     tmp_path: Path, make_comparison: Callable[[Path], Path]
 ) -> None:
     page = re.sub(r"\s+", " ", render(subject_of(make_comparison(tmp_path / "tiny"))))
+    assert "Ahead of every other method beyond noise, bold in the tables:</p>" in page
     best = re.findall(r'<td class="best">([^<]*) <small>([^<]*)', page)
     assert best == [("90.0%", "85.0\u201395.0%")]  # on id alone: elsewhere nobody is ahead
     assert "id, reach: subtb is ahead of ppo by 10.0 points" in page
@@ -131,8 +136,13 @@ def test_a_comparison_shows_methods_with_their_intervals_and_the_winner(
     ("file", "text", "message"),
     [
         ("evaluation.json", "{", "evaluation.json: found something else"),
+        ("evaluation.json", "[]", "evaluation.json: found something else"),
         ("exact.json", "[", "exact.json: found something else"),
+        ("exact.json", '{"id": {}}', "exact.json: found something else"),
+        ("metrics.jsonl", "[1]", "metrics.jsonl: found a line that is no update's"),
+        ("metrics.jsonl", '{"loss": 1.0}', "metrics.jsonl: found a line that is no update's"),
         ("report_episodes.json", '{"episodes": 3}', "delete the file, it is made anew"),
+        ("report_episodes.json", "[]", "delete the file, it is made anew"),
         ("comparison.json", "{}", "found no comparison that this version can read"),
     ],
 )
@@ -165,6 +175,50 @@ def test_games_are_read_as_they_were_kept(tmp_path: Path, make_run: MakeRun) -> 
     before = (run / "report_episodes.json").read_bytes()
     kept.write(run)
     assert (run / "report_episodes.json").read_bytes() == before
+
+
+def test_games_kept_before_they_said_their_kind_of_task_are_read(
+    tmp_path: Path, make_run: MakeRun
+) -> None:
+    run = make_run(tmp_path / "run")
+    file = run / "report_episodes.json"
+    values = json.loads(file.read_text())
+    for each in values["episodes"]:
+        del each["task_type"]
+    file.write_text(json.dumps(values))
+    kept = Recording.read(run)
+    assert kept is not None
+    assert {each.task_type for each in kept.episodes} == {None}
+
+
+def test_no_winner_is_named_where_there_are_too_few_seeds(
+    tmp_path: Path, make_comparison: Callable[[Path], Path]
+) -> None:
+    folder = make_comparison(tmp_path / "tiny")
+    plain = json.loads((folder / "comparison.json").read_text())
+    plain["best"]["id"]["reach"] = None
+    (folder / "comparison.json").write_text(json.dumps(plain))
+    page = render(subject_of(folder))
+    assert '<p class="outcome">No winner is named below 3 seeds.</p>' in page
+    assert "<summary>1 figure without a winner</summary>" in page
+    plain["verdicts"] = []
+    (folder / "comparison.json").write_text(json.dumps(plain))
+    with pytest.raises(UserError, match="found no comparison that this version can read"):
+        subject_of(folder)
+
+
+def test_a_method_that_plays_nothing_has_no_curve_over_environment_steps(
+    tmp_path: Path, make_comparison: Callable[[Path], Path]
+) -> None:
+    folder = make_comparison(tmp_path / "tiny")
+    for seed in (0, 1):
+        file = folder / f"ppo-seed{seed}" / "metrics.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        still = [json.dumps({**line, "environment_steps": 0}) for line in lines]
+        file.write_text("\n".join(still) + "\n")
+    curves = learning_curves(read_subject(folder))
+    assert {figure.series for figure in curves.main} == {()}  # subtb alone needs no key
+    assert all("at the end: subtb" in figure.summary for figure in curves.main)
 
 
 def test_equal_pictures_are_kept_once_and_exactly() -> None:

@@ -20,7 +20,7 @@
   const percent = (value) => (100 * value).toFixed(1) + "%";
 
   // ---- state ----------------------------------------------------------------------------------
-  const FIELDS = ["method", "split", "outcome", "start", "min", "max"];
+  const FIELDS = ["method", "split", "type", "outcome", "start", "min", "max"];
   const state = { episode: 0, step: 0, distinct: false };
   FIELDS.forEach((name) => (state[name] = ""));
 
@@ -65,6 +65,7 @@
         const fits =
           (!state.method || game.method === state.method) &&
           (!state.split || game.split === state.split) &&
+          (!state.type || game.task_type === state.type) &&
           (!state.start || String(game.start) === state.start) &&
           (!state.min || length >= Number(state.min)) &&
           (!state.max || length <= Number(state.max)) &&
@@ -84,6 +85,9 @@
     const unique = (name) => [...new Set(games.map((game) => game[name]))];
     options($("filter-method"), unique("method"));
     options($("filter-split"), unique("split"));
+    const types = unique("task_type").filter((type) => type !== null).sort();
+    options($("filter-type"), types);
+    $("label-type").hidden = !types.length;
     options($("filter-start"), unique("start").sort((a, b) => a - b));
     FIELDS.forEach((name) =>
       $("filter-" + name).addEventListener("input", (event) => {
@@ -128,6 +132,7 @@
         const item = make(
           "li", "", mark, make("span", "", name),
           make("span", "steps", `${game.steps.length} step${game.steps.length === 1 ? "" : "s"}`),
+          game.task_type === null ? null : make("span", "kind", game.task_type),
           make("span", "way", way(game)),
         );
         item.id = "game-" + index;
@@ -296,7 +301,9 @@
     if (game.end_level !== null) figures.push(`implies log Z ${number(game.end_level)}`);
     const scroll = viewer.querySelector(".sheet")?.scrollTop ?? 0;
     viewer.replaceChildren(
-      make("div", "bartop", title, outcome(game), make("span", "steps", figures.join(", "))),
+      make("div", "bartop", title, outcome(game),
+        game.task_type === null ? null : make("span", "kind", game.task_type),
+        make("span", "steps", figures.join(", "))),
       make("p", "task", game.task), steer(game), scene(game, game.steps[state.step]), sheet(game));
     const box = viewer.querySelector(".sheet"), row = box.querySelector(".now");
     box.scrollTop = scroll;
