@@ -39,6 +39,7 @@ class VLMSession:
         language: LanguageHead,
         rules: ReplyRules,
         layout: Layout,
+        history_length: int | None,
         image_id: int | None,
         context_tokens: int,
         exploration_temperature: float,
@@ -51,6 +52,7 @@ class VLMSession:
             language: its head; must be the one that scores.
             rules: how replies are made.
             layout: how the history enters a prompt.
+            history_length: the latest steps that a rewritten prompt may hold; None for all.
             image_id: the placeholder's id, for families whose positions need it.
             context_tokens: the longest sequence the model can read.
             exploration_temperature: divides logits once more; 0 takes the likeliest token.
@@ -62,10 +64,16 @@ class VLMSession:
         self._image_id = image_id
         self._layout = layout
         empty = partial(Transcript, backbone.family, image_id)
-        records = [
-            Record(layout, rules.chat, thought=rules.thought, transcript=empty) for _ in keys
-        ]
-        self._slots = [Slot(key, rules, each) for key, each in zip(keys, records, strict=True)]
+        self._slots = []
+        for key in keys:
+            record = Record(
+                layout,
+                rules.chat,
+                thought=rules.thought,
+                history_length=history_length,
+                transcript=empty,
+            )
+            self._slots.append(Slot(key, rules, record))
         self._order: list[int] | None = None  # slot of each batch row; None before the first turn
         self._cache = DynamicCache()
         self._mask = torch.zeros(0, 0, dtype=torch.long, device=backbone.device)  # [B, C]

@@ -91,7 +91,13 @@ class Record:
     """What one episode has shown and said: one transcript, or one per decision."""
 
     def __init__(
-        self, layout: Layout, chat: Chat, *, thought: bool, transcript: Callable[[], Transcript]
+        self,
+        layout: Layout,
+        chat: Chat,
+        *,
+        thought: bool,
+        history_length: int | None,
+        transcript: Callable[[], Transcript],
     ) -> None:
         """Start empty.
 
@@ -99,11 +105,14 @@ class Record:
             layout: how the history enters a prompt.
             chat: the conversation format.
             thought: whether replies have one.
+            history_length: the latest steps that a rewritten prompt may hold; None for all.
             transcript: makes an empty transcript.
         """
         self.layout: Layout = layout
         self.chat = chat
         self.thought = thought
+        self.history_length = history_length
+        self.steps_left_out = 0  # of the history, in the prompt that was last written
         self._new = transcript
         self._transcripts: list[Transcript] = []
         self._observations: list[Observation] = []
@@ -122,7 +131,14 @@ class Record:
     def ask(self, observation: Observation) -> None:
         """Take in an observation; the reply to it is to be written into `transcript`."""
         self._observations.append(observation)
-        turn = next_turn(self.layout, self._observations, self._replies, thought=self.thought)
+        turn = next_turn(
+            self.layout,
+            self._observations,
+            self._replies,
+            thought=self.thought,
+            history_length=self.history_length,
+        )
+        self.steps_left_out = turn.steps_left_out
         if self._transcripts and self.layout == "transcript":
             self.transcript.add_chunk(self.chat.following(turn))
         else:

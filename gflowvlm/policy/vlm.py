@@ -45,6 +45,8 @@ class PolicySettings:
     """False, with constrained actions: the reply is the action alone."""
     layout: Layout = "transcript"
     """How history enters the prompt; see `prompting.messages`."""
+    history_length: int | None = None
+    """Most of the latest steps in a `rewritten` prompt; None for all."""
     max_reply_tokens: int = 128
     """A reply without an end after so many tokens is cut off."""
     context_tokens: int | None = None
@@ -146,6 +148,7 @@ class VLMPolicy:
             language=self.language,
             rules=self.rules,
             layout=self.settings.layout,
+            history_length=self.settings.history_length,
             image_id=self._image_id,
             context_tokens=self.context_tokens,
             exploration_temperature=exploration_temperature,
@@ -195,6 +198,7 @@ class VLMPolicy:
             self.settings.layout,
             self.chat,
             thought=self.settings.thought,
+            history_length=self.settings.history_length,
             transcript=self._transcript,
         )
         return expert.rows_of_episode(observations, replies, self.rules, record, loss_on)
