@@ -41,7 +41,7 @@ def expert_games(
         seeds: start seeds.
         mistakes: share of moves replaced by a wrong one.
         done_share: share of the games that end with DONE.
-        done_at: where it is said: at a uniformly drawn history before the end, or at the goal if met.
+        done_at: where it is said: at a uniformly drawn history before the end, or at a goal met.
         layout: how the history enters the text of a turn.
         history_length: the latest steps that a rewritten prompt may hold; None for all.
         thought: False where a reply is the action alone.

@@ -29,7 +29,7 @@ from gflowvlm.policy.scoring import score_rows
 from gflowvlm.policy.selfcheck import require_exactness
 from gflowvlm.policy.session import VLMSession
 from gflowvlm.policy.slots import ReplyRules
-from gflowvlm.policy.transcript import Record, Transcript
+from gflowvlm.policy.transcript import Record, Transcript, within_context
 from gflowvlm.policy.vocabulary import Vocabulary
 
 
@@ -201,11 +201,13 @@ class VLMPolicy:
             history_length=self.settings.history_length,
             transcript=self._transcript,
         )
-        return expert.rows_of_episode(observations, replies, self.rules, record, loss_on)
+        rows = expert.rows_of_episode(observations, replies, self.rules, record, loss_on)
+        return within_context(rows, self.context_tokens)
 
     def row_of_turns(self, turns: Sequence[TaughtTurn], *, loss_on: LossOn = WHOLE_REPLY) -> Row:
         """A general conversation as one row in any layout; see `expert.row_of_turns`."""
-        return expert.row_of_turns(turns, self.rules, self._transcript(), loss_on)
+        row = expert.row_of_turns(turns, self.rules, self._transcript(), loss_on)
+        return within_context((row,), self.context_tokens)[0]
 
     def parameter_groups(self) -> dict[str, list[Parameter]]:
         """Trainable parameters: `adapter` (or `model`) and, where there are some, `heads`."""

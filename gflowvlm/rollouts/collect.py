@@ -183,7 +183,7 @@ class Collector:
     environment_id: str
     split: str
     run_seed: int
-    room_needed: int  # tokens a further turn may take; without that room an episode is cut
+    room_needed: int  # tokens a further reply may take; without that room an episode is cut
     max_decisions: int = 256  # an episode that goes on longer is cut
     batch_size: int = 64  # games played side by side
     _pool: list[gymnasium.Env[Any, Any]] = field(default_factory=list)
@@ -222,7 +222,7 @@ class Collector:
             for slot, reply in replies.items():
                 game = running[slot]
                 game.play(reply)
-                if game.ending is None and session.room(slot) < self.room_needed:
+                if game.ending is None and session.room(slot, game.observation) < self.room_needed:
                     game.stop(
                         "the model's full context: shorten the task's limit or "
                         "policy.max_reply_tokens"
