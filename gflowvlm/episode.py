@@ -65,6 +65,7 @@ class Reply:
     action: int | None = None  # index into the observation's legal actions
     problem: ReplyProblem | None = None  # None where the reply acts or is DONE
     done: bool = False  # the reply is DONE: no action, no thought, the end of the episode
+    steps_left_out: int = 0  # earlier steps that its prompt left out (policy.history_length)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import json
+import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,6 +91,27 @@ def random_tree() -> Callable[..., Any]:
         return enumerate_tree(Replies(game, form), game.log_reward, game.log_ref)
 
     return unfold
+
+
+@pytest.fixture(scope="session")
+def actions_told() -> Callable[[Sequence[str]], list[set[str]]]:
+    """The legal actions at each turn of a transcript, for one who reads nothing but its turns."""
+    word = r'"(?:[^"\\]|\\.)*"'
+    sentence = re.compile(rf"(one of|also be|not be) ((?:{word}(?:, )?)+)")
+
+    def read(turns: Sequence[str]) -> list[set[str]]:
+        known, found = set[str](), []
+        for text in turns:
+            for change, listed in sentence.findall(text):
+                words = {json.loads(each) for each in re.findall(word, listed)}
+                if change == "not be":
+                    known = known - words
+                else:
+                    known = words if change == "one of" else known | words
+            found.append(known)
+        return found
+
+    return read
 
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -33,6 +33,7 @@ def expert_games(
     done_share: float = 0.0,
     done_at: Literal["goal", "prefix"] = "prefix",
     layout: Layout = "transcript",
+    history_length: int | None = None,
     thought: bool = True,
     check: Callable[[dict[str, Any]], None] = lambda info: None,
 ) -> Iterator[list[TaughtTurn]]:
@@ -43,9 +44,9 @@ def expert_games(
         seeds: start seeds.
         mistakes: share of moves replaced by a wrong one.
         done_share: share of the games that end with DONE.
-        done_at: at which history it is said, a uniformly drawn one before the end, or the goal
-            (then games that miss it end without).
+        done_at: where it is said: at a uniformly drawn history before the end, or at a goal met.
         layout: how the history enters the text of a turn.
+        history_length: the latest steps that a rewritten prompt may hold; None for all.
         thought: False where a reply is the action alone.
         check: called with every `info` shown; raises if it may not be trained on.
 
@@ -68,10 +69,10 @@ def expert_games(
                 check(game.info)
                 shown.append(observe(game.pixels, game.info))
                 replies.append(DONE_REPLY)
-        turns = turns_of(layout, shown, replies, thought=thought)
+        turns = turns_of(layout, shown, replies, thought=thought, history_length=history_length)
         yield [
-            TaughtTurn(image=o.image, text=turn.text, reply=reply)
-            for o, turn, reply in zip(shown, turns, replies, strict=True)
+            TaughtTurn(image=turn.image, text=turn.text, reply=reply)
+            for turn, reply in zip(turns, replies, strict=True)
         ]
     environment.close()
 

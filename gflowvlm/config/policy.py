@@ -40,6 +40,9 @@ class PolicyConfig(Section):
     layout: Layout = "transcript"
     """How history enters the prompt: `transcript`, one growing conversation with all its images;
     `rewritten`, a new prompt for each decision, history as text; `none`, without any history."""
+    history_length: int | None = Field(default=None, ge=1)
+    """At most so many of the latest steps stand in a `rewritten` prompt, each whole; earlier ones
+    are left out, one line says which, and metric `shortened_prompts` how often. Null for all."""
     thought_weight: float = Field(default=1.0, ge=0)
     """Weight of a thought's log-probability in a reply's; 1 is a true log-probability."""
     max_reply_tokens: int = Field(default=48, ge=1)
@@ -61,5 +64,15 @@ class PolicyConfig(Section):
             raise ValueError(
                 "found thought = false with actions = free, expected constrained actions where "
                 "nothing but the action is said: set actions to constrained"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_a_history_told_as_text_is_shortened(self) -> "PolicyConfig":
+        if self.history_length is not None and self.layout != "rewritten":
+            raise ValueError(
+                f"found history_length = {self.history_length} with layout = {self.layout}, which "
+                "rewrites no history; expected layout rewritten: change layout, or leave "
+                "history_length out"
             )
         return self

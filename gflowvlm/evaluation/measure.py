@@ -46,6 +46,7 @@ class Measurement:
     macro_reach: Share | None = None  # mean over those kinds; `reach` is over the games
     references: dict[str, Reference] = field(default_factory=dict)  # "chance", "expert": played
     path_ratio: float | None = None  # actions of a won game over the expert's from its start
+    shortened_prompts: float = 0.0  # share of prompts that left earlier steps out
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -81,7 +82,6 @@ def measure(
     """Play `episodes` games, rounded up to whole starts; equal seeds give equal starts.
 
     Each process plays its share of them, and all get the measurement of all.
-
     The seeds' stream is the split's own ("evaluate/id"), disjoint from training's. `references`
     are others' games from the same starts, see `play_references`.
     """
@@ -115,6 +115,7 @@ def measure(
         by_type=types,
         macro_reach=macro_reach(types),
         references={name: Reference.of(games) for name, games in references.items()},
+        shortened_prompts=metrics.shortened_prompts(played),
         path_ratio=metrics.path_ratio(played, references.get("expert", ())),
     )
 

@@ -134,6 +134,11 @@ def invalid_replies(episodes: Sequence[Episode]) -> float:
     return _share(d.reply.problem is not None for d in _decisions(_some(episodes)))
 
 
+def shortened_prompts(episodes: Sequence[Episode]) -> float:
+    """Share of replies to a prompt that left earlier steps out (`policy.history_length`)."""
+    return _share(d.reply.steps_left_out > 0 for d in _decisions(_some(episodes)))
+
+
 def mean_length(episodes: Sequence[Episode]) -> float:
     """Decisions per episode."""
     return sum(len(episode.decisions) for episode in _some(episodes)) / len(episodes)

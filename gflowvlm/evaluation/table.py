@@ -143,6 +143,7 @@ def rows(splits: Sequence[Measurement], others: Sequence[Beside]) -> list[Row]:
         "invalid replies": [_percent(m.invalid_replies) for m in splits],
         "games cut": [str(m.cut) for m in splits],
         "decisions a game": [_number(m.length) for m in splits],
+        **_shortened_figures(splits),
         **_path_figures(splits),
         "tokens a reply": [_number(m.reply_tokens) for m in splits],
     }
@@ -182,6 +183,12 @@ def _path_figures(splits: Sequence[Measurement]) -> dict[str, list[str]]:
     if "expert" not in splits[0].references:
         return {}
     return {"won: actions / expert's": [_number(m.path_ratio) for m in splits]}
+
+
+def _shortened_figures(splits: Sequence[Measurement]) -> dict[str, list[str]]:
+    """Nothing where every prompt held the whole history."""
+    shares = [m.shortened_prompts for m in splits]
+    return {"prompts shortened": [_percent(share) for share in shares]} if any(shares) else {}
 
 
 def _coverage_figures(splits: Sequence[Measurement]) -> dict[str, list[str]]:

@@ -44,6 +44,7 @@ def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
         actions=section.actions,
         thought=section.thought,
         layout=section.layout,
+        history_length=section.history_length,
         max_reply_tokens=section.max_reply_tokens,
         done=config.says_done,
         done_token=section.done_token,

@@ -66,6 +66,7 @@ def _conversations(config: RunConfig, section: SupervisedFineTuning) -> Iterator
         done_share=section.done_share,
         done_at=section.done_at,
         layout=layout,
+        history_length=config.policy.history_length,
         thought=config.policy.thought,
         check=partial(_stays_in_split, make().unwrapped),
     )

@@ -36,8 +36,8 @@ class Session(Protocol):
         """The token sequences of everything the slot has seen and said so far, in order."""
         ...
 
-    def room(self, slot: int) -> int:
-        """Tokens the slot's context can still take."""
+    def room(self, slot: int, observation: Observation) -> int:
+        """Tokens the slot's context can still take once `observation` has been said."""
         ...
 
 

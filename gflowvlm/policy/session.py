@@ -19,7 +19,7 @@ from gflowvlm.policy.expert import say
 from gflowvlm.policy.language_head import LanguageHead
 from gflowvlm.policy.sampling import inverse_cdf
 from gflowvlm.policy.slots import Phase, ReplyRules, Slot
-from gflowvlm.policy.transcript import Record, Transcript
+from gflowvlm.policy.transcript import Record, Transcript, require_room
 
 
 class VLMSession:
@@ -39,6 +39,7 @@ class VLMSession:
         language: LanguageHead,
         rules: ReplyRules,
         layout: Layout,
+        history_length: int | None,
         image_id: int | None,
         context_tokens: int,
         exploration_temperature: float,
@@ -51,6 +52,7 @@ class VLMSession:
             language: its head; must be the one that scores.
             rules: how replies are made.
             layout: how the history enters a prompt.
+            history_length: the latest steps that a rewritten prompt may hold; None for all.
             image_id: the placeholder's id, for families whose positions need it.
             context_tokens: the longest sequence the model can read.
             exploration_temperature: divides logits once more; 0 takes the likeliest token.
@@ -62,10 +64,16 @@ class VLMSession:
         self._image_id = image_id
         self._layout = layout
         empty = partial(Transcript, backbone.family, image_id)
-        records = [
-            Record(layout, rules.chat, thought=rules.thought, transcript=empty) for _ in keys
-        ]
-        self._slots = [Slot(key, rules, each) for key, each in zip(keys, records, strict=True)]
+        self._slots = []
+        for key in keys:
+            record = Record(
+                layout,
+                rules.chat,
+                thought=rules.thought,
+                history_length=history_length,
+                transcript=empty,
+            )
+            self._slots.append(Slot(key, rules, record))
         self._order: list[int] | None = None  # slot of each batch row; None before the first turn
         self._cache = DynamicCache()
         self._mask = torch.zeros(0, 0, dtype=torch.long, device=backbone.device)  # [B, C]
@@ -73,7 +81,11 @@ class VLMSession:
 
     @torch.no_grad()
     def reply(self, observations: Mapping[int, Observation]) -> dict[int, Reply]:
-        """Sample one reply for each slot given; slots left out are dropped for good."""
+        """Sample one reply for each slot given; slots left out are dropped for good.
+
+        Raises:
+            UserError: a prompt is longer than the context; see `room`.
+        """
         if not observations:
             return {}
         self._keep(list(observations))
@@ -82,6 +94,8 @@ class VLMSession:
         draws = [
             slot.open_reply(observations[i]) for i, slot in zip(self._order, live, strict=True)
         ]
+        for slot in live:
+            require_room(len(slot.transcript.ids), self._context_tokens)
         noise = np.zeros((len(live), max(len(draw) for draw in draws)))
         for line, draw in zip(noise, draws, strict=True):
             line[: len(draw)] = draw
@@ -97,9 +111,9 @@ class VLMSession:
         """The token sequences of everything the slot has seen and said so far, in order."""
         return self._slots[slot].rows()
 
-    def room(self, slot: int) -> int:
-        """Tokens the slot's context can still take; a rewritten prompt repeats the one before."""
-        return self._context_tokens - len(self._slots[slot].transcript.ids)
+    def room(self, slot: int, observation: Observation) -> int:
+        """Tokens the slot's context can still take once `observation` has been said."""
+        return self._context_tokens - self._slots[slot].record.prompt_tokens(observation)
 
     def _keep(self, slots: list[int]) -> None:
         """Make the batch consist of these slots; drop the others and the holes from the cache."""

@@ -204,6 +204,7 @@ class Slot:
             fields=dict(parsed.fields),
             action=None if cut else parsed.action,
             problem=ReplyProblem.CUT_OFF if cut else parsed.problem,
+            steps_left_out=self.record.steps_left_out,
         )
 
     def _close_with_done(self) -> Reply:
@@ -216,6 +217,7 @@ class Slot:
             segment=(Segment.ACTION,),
             log_probs=(self._log_probs[start],),
             done=True,
+            steps_left_out=self.record.steps_left_out,
         )
 
     def unfed(self) -> Sequence[int]:

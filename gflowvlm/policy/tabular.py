@@ -258,7 +258,7 @@ class TabularSession:
         )
         return (row,)
 
-    def room(self, slot: int) -> int:
+    def room(self, slot: int, observation: Observation) -> int:
         """A table has no context to fill."""
         return sys.maxsize
 

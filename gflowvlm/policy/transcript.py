@@ -7,9 +7,10 @@ from torch import Tensor
 from gflowvlm.batch import Row
 from gflowvlm.config.policy import Layout
 from gflowvlm.episode import Observation, Segment
+from gflowvlm.errors import UserError
 from gflowvlm.policy.chat import Chat, Chunk
 from gflowvlm.policy.families import Family
-from gflowvlm.prompting.messages import next_turn
+from gflowvlm.prompting.messages import UserTurn, next_turn
 
 
 class Transcript:
@@ -91,7 +92,13 @@ class Record:
     """What one episode has shown and said: one transcript, or one per decision."""
 
     def __init__(
-        self, layout: Layout, chat: Chat, *, thought: bool, transcript: Callable[[], Transcript]
+        self,
+        layout: Layout,
+        chat: Chat,
+        *,
+        thought: bool,
+        history_length: int | None,
+        transcript: Callable[[], Transcript],
     ) -> None:
         """Start empty.
 
@@ -99,15 +106,19 @@ class Record:
             layout: how the history enters a prompt.
             chat: the conversation format.
             thought: whether replies have one.
+            history_length: the latest steps that a rewritten prompt may hold; None for all.
             transcript: makes an empty transcript.
         """
         self.layout: Layout = layout
         self.chat = chat
         self.thought = thought
+        self.history_length = history_length
+        self.steps_left_out = 0  # of the history, in the prompt that was last written
         self._new = transcript
         self._transcripts: list[Transcript] = []
         self._observations: list[Observation] = []
         self._replies: list[str] = []
+        self._prepared: tuple[Observation, UserTurn, Chunk] | None = None  # what is asked next
 
     @property
     def transcript(self) -> Transcript:
@@ -121,13 +132,37 @@ class Record:
 
     def ask(self, observation: Observation) -> None:
         """Take in an observation; the reply to it is to be written into `transcript`."""
-        self._observations.append(observation)
-        turn = next_turn(self.layout, self._observations, self._replies, thought=self.thought)
-        if self._transcripts and self.layout == "transcript":
-            self.transcript.add_chunk(self.chat.following(turn))
-        else:
+        turn, chunk = self._prepare(observation)
+        self.steps_left_out = turn.steps_left_out
+        if not self._appends:
             self._transcripts.append(self._new())
-            self.transcript.add_chunk(self.chat.opening(turn))
+        self._observations.append(observation)
+        self._prepared = None
+        self.transcript.add_chunk(chunk)
+
+    def prompt_tokens(self, observation: Observation) -> int:
+        """Tokens that a reply to `observation` would have before it, were it asked for now."""
+        _, chunk = self._prepare(observation)
+        return len(chunk.ids) + (len(self.transcript.ids) if self._appends else 0)
+
+    def _prepare(self, observation: Observation) -> tuple[UserTurn, Chunk]:
+        """The turn that asks about an observation, and its tokens; made once, however asked."""
+        if self._prepared is None or self._prepared[0] is not observation:
+            turn = next_turn(
+                self.layout,
+                [*self._observations, observation],
+                self._replies,
+                thought=self.thought,
+                history_length=self.history_length,
+            )
+            chunk = self.chat.following(turn) if self._appends else self.chat.opening(turn)
+            self._prepared = observation, turn, chunk
+        return self._prepared[1:]
+
+    @property
+    def _appends(self) -> bool:
+        """Whether the next turn continues the present transcript."""
+        return bool(self._transcripts) and self.layout == "transcript"
 
     def answered(self, reply: str) -> None:
         """Remember the text of the reply just written."""
@@ -137,3 +172,24 @@ class Record:
         """The rows so far; the last one ends the episode."""
         last = len(self._transcripts) - 1
         return tuple(t.row(ends_episode=i == last) for i, t in enumerate(self._transcripts))
+
+
+def require_room(tokens: int, context_tokens: int) -> None:
+    """A sequence longer than the model's context is never fed to it.
+
+    Raises:
+        UserError: it has more tokens than that.
+    """
+    if tokens > context_tokens:
+        raise UserError(
+            f"found a prompt or game of {tokens} tokens, expected at most {context_tokens}, the "
+            "model's context: lower the task's limit or its image size, set policy.thought to "
+            "false, or policy.layout to rewritten with a policy.history_length"
+        )
+
+
+def within_context(rows: tuple[Row, ...], context_tokens: int) -> tuple[Row, ...]:
+    """The rows as they are, each of them no longer than the context; see `require_room`."""
+    for row in rows:
+        require_room(len(row.input_ids), context_tokens)
+    return rows

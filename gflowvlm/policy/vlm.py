@@ -29,7 +29,7 @@ from gflowvlm.policy.scoring import score_rows
 from gflowvlm.policy.selfcheck import require_exactness
 from gflowvlm.policy.session import VLMSession
 from gflowvlm.policy.slots import ReplyRules
-from gflowvlm.policy.transcript import Record, Transcript
+from gflowvlm.policy.transcript import Record, Transcript, within_context
 from gflowvlm.policy.vocabulary import Vocabulary
 
 
@@ -45,6 +45,8 @@ class PolicySettings:
     """False, with constrained actions: the reply is the action alone."""
     layout: Layout = "transcript"
     """How history enters the prompt; see `prompting.messages`."""
+    history_length: int | None = None
+    """Most of the latest steps in a `rewritten` prompt; None for all."""
     max_reply_tokens: int = 128
     """A reply without an end after so many tokens is cut off."""
     context_tokens: int | None = None
@@ -146,6 +148,7 @@ class VLMPolicy:
             language=self.language,
             rules=self.rules,
             layout=self.settings.layout,
+            history_length=self.settings.history_length,
             image_id=self._image_id,
             context_tokens=self.context_tokens,
             exploration_temperature=exploration_temperature,
@@ -195,13 +198,16 @@ class VLMPolicy:
             self.settings.layout,
             self.chat,
             thought=self.settings.thought,
+            history_length=self.settings.history_length,
             transcript=self._transcript,
         )
-        return expert.rows_of_episode(observations, replies, self.rules, record, loss_on)
+        rows = expert.rows_of_episode(observations, replies, self.rules, record, loss_on)
+        return within_context(rows, self.context_tokens)
 
     def row_of_turns(self, turns: Sequence[TaughtTurn], *, loss_on: LossOn = WHOLE_REPLY) -> Row:
         """A general conversation as one row in any layout; see `expert.row_of_turns`."""
-        return expert.row_of_turns(turns, self.rules, self._transcript(), loss_on)
+        row = expert.row_of_turns(turns, self.rules, self._transcript(), loss_on)
+        return within_context((row,), self.context_tokens)[0]
 
     def parameter_groups(self) -> dict[str, list[Parameter]]:
         """Trainable parameters: `adapter` (or `model`) and, where there are some, `heads`."""

@@ -256,12 +256,11 @@ class Walker:
         return self._chunks[key][1]
 
     def _turn(self, moment: Moment) -> UserTurn:
-        replies = [
-            format_reply({}, None, seen.legal_actions[action])
-            for seen, action in zip(moment.observations[:-1], moment.actions, strict=True)
-        ]
-        layout = self.policy.settings.layout
-        return next_turn(layout, moment.observations, replies, thought=False)
+        settings = self.policy.settings
+        layout, most = settings.layout, settings.history_length
+        taken = zip(moment.observations[:-1], moment.actions, strict=True)
+        said = [format_reply({}, None, seen.legal_actions[action]) for seen, action in taken]
+        return next_turn(layout, moment.observations, said, thought=False, history_length=most)
 
 
 def require_plain_actions(policy: VLMPolicy) -> None:

@@ -5,7 +5,8 @@ Three layouts say how the history enters:
 - `transcript`: one conversation that grows; the task is said once, later turns say only what is
   new, and every image stays.
 - `rewritten`: each decision is a conversation of its own, with the history as text and the present
-  image alone (Kang et al. 2025, whose prompts list earlier states and actions).
+  image alone (Kang et al. 2025, whose prompts list earlier states and actions); where
+  `history_length` bounds it, the latest steps stand there and one line names those left out.
 - `none`: the same without the history; a Markovian ablation.
 
 A first decision has no history, so all three begin with the same turn. Nothing here knows an
@@ -13,7 +14,7 @@ environment; every word comes from observations and replies.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from gflowvlm.config.policy import Layout
 from gflowvlm.episode import Observation
 from gflowvlm.prompting.reply import ACTION_KEY, THOUGHT_KEY
-from gflowvlm.prompting.wording import ask_for_json, one_of
+from gflowvlm.prompting.wording import ask_for_json, left_out, now_one_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +31,16 @@ class UserTurn:
 
     image: NDArray[np.uint8] | None  # [H, W, 3]
     text: str  # may be empty
+    steps_left_out: int = 0  # earlier steps of which the text says only that it leaves them out
 
 
 def next_turn(
-    layout: Layout, observations: Sequence[Observation], replies: Sequence[str], *, thought: bool
+    layout: Layout,
+    observations: Sequence[Observation],
+    replies: Sequence[str],
+    *,
+    thought: bool,
+    history_length: int | None = None,
 ) -> UserTurn:
     """The user turn that asks for the next reply.
 
@@ -43,21 +50,32 @@ def next_turn(
         observations: everything seen so far, the present one last.
         replies: everything said so far, one fewer.
         thought: False where a reply holds nothing but the action.
+        history_length: at most so many of the latest steps stand in a `rewritten` prompt, each of
+            them whole; None for all.
     """
     match layout:
         case "transcript" if len(observations) > 1:
             return later_turn(observations[-1], observations[-2])
         case "rewritten":
-            history = history_lines(observations, replies)
-            return first_turn(observations[-1], thought=thought, history=history)
+            most = len(replies) if history_length is None else history_length
+            skipped = max(0, len(replies) - most)
+            history = history_lines(observations, replies, skipped=skipped)
+            turn = first_turn(observations[-1], thought=thought, history=history)
+            return replace(turn, steps_left_out=skipped)
         case _:
             return first_turn(observations[-1], thought=thought)
 
 
-def history_lines(observations: Sequence[Observation], replies: Sequence[str]) -> list[str]:
-    """What was said at each step so far, by the environment where it spoke, and by the policy."""
-    lines = []
-    for step, (seen, reply) in enumerate(zip(observations[:-1], replies, strict=True), start=1):
+def history_lines(
+    observations: Sequence[Observation], replies: Sequence[str], *, skipped: int = 0
+) -> list[str]:
+    """What was said at each step so far, by the environment where it spoke, and by the policy.
+
+    One line stands for the first `skipped` steps.
+    """
+    lines = [left_out(skipped)] if skipped else []
+    steps = list(enumerate(zip(observations[:-1], replies, strict=True), start=1))
+    for step, (seen, reply) in steps[skipped:]:
         if seen.text:
             lines.append(f"Step {step}: {seen.text}")
         lines.append(f"Reply {step}: {reply}")
@@ -85,18 +103,32 @@ def first_turn(
 
 
 def later_turn(observation: Observation, previous: Observation) -> UserTurn:
-    """What is new since `previous`: the image, the step's text, the actions if they changed."""
+    """What is new since `previous`: the image, the step's text, the actions if they changed.
+
+    Of a long list of actions the changes alone may be said, see `wording.now_one_of`.
+    """
     lines = [observation.text] if observation.text else []
     if observation.legal_actions != previous.legal_actions:
-        lines.append(one_of(ACTION_KEY, observation.legal_actions))
-    return UserTurn(image=observation.image, text="\n".join(lines))
+        lines.append(now_one_of(ACTION_KEY, observation.legal_actions, previous.legal_actions))
+    return UserTurn(image=observation.image, text="\n".join(line for line in lines if line))
 
 
 def turns_of(
-    layout: Layout, observations: Sequence[Observation], replies: Sequence[str], *, thought: bool
+    layout: Layout,
+    observations: Sequence[Observation],
+    replies: Sequence[str],
+    *,
+    thought: bool,
+    history_length: int | None = None,
 ) -> list[UserTurn]:
-    """The user turns of an episode, one per decision; `thought` as in `next_turn`."""
+    """The user turns of an episode, one per decision; the arguments are those of `next_turn`."""
     return [
-        next_turn(layout, observations[: step + 1], replies[:step], thought=thought)
+        next_turn(
+            layout,
+            observations[: step + 1],
+            replies[:step],
+            thought=thought,
+            history_length=history_length,
+        )
         for step in range(len(observations))
     ]

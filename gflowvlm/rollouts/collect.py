@@ -69,7 +69,7 @@ class Collector:
     environment_id: str
     split: str
     run_seed: int
-    room_needed: int  # tokens a further turn may take; without that room an episode is cut
+    room_needed: int  # tokens a further reply may take; without that room an episode is cut
     max_decisions: int = 256  # an episode that goes on longer is cut
     batch_size: int = 64  # games played side by side
     workers: int = 0  # processes for the environments; 0: this one
@@ -167,7 +167,7 @@ class Collector:
         for slot, game in list(wave.running.items()):
             game.settle()
             if game.ending is None and game.decisions:
-                if wave.session.room(slot) < self.room_needed:
+                if wave.session.room(slot, game.observation) < self.room_needed:
                     game.stop(
                         "the model's full context: shorten the task's limit or "
                         "policy.max_reply_tokens"

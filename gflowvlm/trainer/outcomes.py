@@ -20,6 +20,7 @@ def outcomes(episodes: Sequence[Episode], log_rewards: Sequence[float]) -> dict[
         "log_reward": sum(log_rewards) / len(log_rewards),
         "length": metrics.mean_length(episodes),
         "invalid_replies": metrics.invalid_replies(episodes),
+        "shortened_prompts": metrics.shortened_prompts(episodes),
     }
     rewards = defaultdict(list)
     for episode, log_reward in zip(episodes, log_rewards, strict=True):

@@ -76,6 +76,14 @@ def test_a_rewritten_game_is_a_conversation_for_each_decision() -> None:
     assert transcript[-1].text == ""
 
 
+def test_a_taught_history_is_shortened_too() -> None:
+    games = expert_games(make, seeds=range(3), mistakes=0.4, layout="rewritten", history_length=2)
+    game = max(games, key=len)
+    last = game[-1].text
+    assert f"\nSteps 1-{len(game) - 3} are left out.\nReply {len(game) - 2}: " in last
+    assert last.count("Reply ") == 3  # two lines of history, and the request
+
+
 def test_an_expert_plays_a_planned_start_as_an_episode_of_the_policy() -> None:
     small = partial(make, {"low": 0, "high": 3, "limit": 4})
     player = ExpertPlayer(

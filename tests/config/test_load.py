@@ -124,6 +124,11 @@ def test_an_objective_takes_only_its_own_policys_episodes_unless_it_says_otherwi
         ),
         (["objective={type: tb, residual: {type: clip}}"], "expected nats for huber and clip"),
         (["reward.floor=null"], "reward.floor: found null, expected a number"),
+        (
+            ["policy.history_length=4"],
+            "policy: found history_length = 4 with layout = transcript, which rewrites no history",
+        ),
+        (["policy.layout=rewritten", "policy.history_length=0"], "found 0, expected at least 1"),
     ],
 )
 def test_objectives_say_in_one_line_what_they_cannot_be_asked(

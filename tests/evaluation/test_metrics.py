@@ -14,6 +14,7 @@ from gflowvlm.evaluation.metrics import (
     reading_accuracy,
     reply_entropy,
     right_moves,
+    shortened_prompts,
     strict,
     wilson,
 )
@@ -100,6 +101,16 @@ def test_invalid_replies_and_lengths_are_means_over_replies_and_episodes(play: P
     assert invalid_replies(episodes) == 0.25
     assert mean_length(episodes) == 2.0
     assert mean_reply_tokens(episodes) == 2.0  # of three tokens one is forced
+
+
+def test_every_prompt_that_left_steps_out_counts_once(play: Play) -> None:
+    episode = play("+-+-")
+    decisions = tuple(
+        replace(each, reply=replace(each.reply, steps_left_out=max(0, number - 1)))
+        for number, each in enumerate(episode.decisions)
+    )
+    episodes = [play("++"), replace(episode, decisions=decisions)]
+    assert shortened_prompts(episodes) == 2 / 6
 
 
 def test_reading_is_right_when_every_field_is(play: Play) -> None:

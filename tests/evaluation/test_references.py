@@ -73,7 +73,7 @@ class Strays:
         reply = Reply(text="", token_ids=(), segment=(), log_probs=(), action=self.action)
         return dict.fromkeys(observations, reply)
 
-    def room(self, slot: int) -> int:
+    def room(self, slot: int, observation: Observation) -> int:
         return 1000
 
     def rows(self, slot: int) -> tuple[()]:

@@ -12,7 +12,9 @@ from gflowvlm.batch import Row
 from gflowvlm.episode import Observation, Reply
 from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.base import EpisodeKey
+from gflowvlm.policy.expert import TaughtTurn
 from gflowvlm.policy.vlm import VLMPolicy
+from gflowvlm.prompting.messages import turns_of
 from gflowvlm.prompting.reply import format_reply
 
 Observe = Callable[..., Observation]
@@ -127,6 +129,25 @@ def test_a_rewritten_prompt_holds_the_replies_and_the_present_image_alone(
     played, sampled = play(policy, observe)
     prompt = contexts(policy, sampled)[-1]
     assert all(f"Reply {n}: {reply.text}\n" in prompt for n, reply in enumerate(played[1:3], 1))
+
+
+def test_a_shortened_history_is_the_same_to_all_who_write_it(
+    llava_folder: Path, observe: Observe, adapted: MakePolicy
+) -> None:
+    policy = adapted(llava_folder, layout="rewritten", history_length=1)
+    replies, rows = play(policy, observe, turns=4)
+    assert [reply.steps_left_out for reply in replies] == [0, 0, 0, 1, 2]
+    acted = contexts(policy, rows[1:])
+    said, seen = [reply.text for reply in replies[1:]], [observe(1, turn) for turn in range(4)]
+    assert f"\nStep 1 is left out.\nStep 2: look look look \nReply 2: {said[1]}\n" in acted[2]
+    assert f"\nSteps 1-2 are left out.\nStep 3: look \nReply 3: {said[2]}\n" in acted[3]
+    assert contexts(policy, list(policy.rows_of_episode(seen, said))) == acted
+    turns = turns_of("rewritten", seen, said, thought=True, history_length=1)
+    taught = [
+        policy.row_of_turns([TaughtTurn(image=turn.image, text=turn.text, reply="so")])
+        for turn in turns
+    ]
+    assert contexts(policy, taught) == acted
 
 
 def test_without_history_the_rows_do_not_know_what_came_before(

@@ -73,16 +73,20 @@ def some_flow(policy: VLMPolicy) -> None:
     )
 
 
-@pytest.mark.parametrize("layout", ["transcript", "rewritten"])
+@pytest.mark.parametrize(
+    "history",
+    [{}, {"layout": "rewritten"}, {"layout": "rewritten", "history_length": 1}],
+    ids=["transcript", "rewritten", "shortened"],
+)
 @pytest.mark.parametrize("reference", [False, True])
 def test_every_history_is_read_as_its_row_is_scored(
     reference: bool,
-    layout: str,
+    history: dict[str, object],
     folder: Path,
     adapted: Callable[..., VLMPolicy],
     observe: Callable[..., Observation],
 ) -> None:
-    policy = adapted(folder, **PLAIN, layout=layout)
+    policy = adapted(folder, **PLAIN, **history)
     some_flow(policy)
     found = read_all(policy, observe, batch_size=4, reference=reference)
     truth = scored(policy, observe, reference=reference)

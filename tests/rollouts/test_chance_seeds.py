@@ -25,7 +25,7 @@ class TakesCards:
     def rows(self, slot: int) -> list[Row]:
         return []
 
-    def room(self, slot: int) -> int:
+    def room(self, slot: int, observation: Observation) -> int:
         return 1000
 
 

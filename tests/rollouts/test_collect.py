@@ -51,7 +51,7 @@ class Scripted:
         )
         return [row]
 
-    def room(self, slot: int) -> int:
+    def room(self, slot: int, observation: Observation) -> int:
         return self.left
 
 

@@ -49,7 +49,7 @@ class DrawnSession:
     def rows(self, slot: int) -> tuple[int, ...]:
         return (self.keys[slot].episode,)
 
-    def room(self, slot: int) -> int:
+    def room(self, slot: int, observation: Observation) -> int:
         return 1000
 
 

@@ -196,6 +196,7 @@ def test_each_decision_is_scored_behind_its_own_prompt(
 ) -> None:
     settings = PolicySettings(
         layout="rewritten",
+        history_length=1,
         actions="constrained",
         max_reply_tokens=32,
         rank=4,
@@ -213,7 +214,10 @@ def test_each_decision_is_scored_behind_its_own_prompt(
     trainer = reinforce(policy, config, tmp_path, **{**SETTINGS, **changes, **few})
     [work] = trainer.method.prepare(0)
     rows = rows_of(work.episodes)
-    assert len(rows) > len(work.episodes)  # some game has a second decision
+    lengths = [len(episode) for episode in work.episodes]  # a row for each decision
+    assert max(lengths) > 2
+    shortened = sum(max(0, length - 2) for length in lengths) / len(rows)
+    assert work.metrics["shortened_prompts"] == pytest.approx(shortened)
     output = work.loss(policy.score(rows), slice(0, len(work.episodes)))
     assert output.metrics["approx_kl"] < 1e-6  # every ratio is 1 before the first step
     sound = policy.score
