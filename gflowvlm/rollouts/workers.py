@@ -79,7 +79,7 @@ class WorkerSeat:
         """What the last order came to."""
         if self._awaited is None:
             raise SeatLost(DIED)
-        return self._worker.answer(self._awaited)
+        return self._worker.answer(self._awaited, self._life)
 
 
 class _Worker:
@@ -105,22 +105,18 @@ class _Worker:
             self._give_up(DIED)
             return None
 
-    def answer(self, awaited: Future[Moment]) -> Moment:
-        """What came of it."""
+    def answer(self, awaited: Future[Moment], life: int) -> Moment:
+        """What came of it; `life` is that of the process which was asked."""
         if self._process is not None:
             wait([self._process], timeout=STARTING)
         wait([awaited], timeout=self._patience)
-        if not awaited.done():
-            silent = SILENT.format(self._patience)
-            self._give_up(silent)
-            raise SeatLost(silent)
-        try:
-            return awaited.result()
-        except BrokenProcessPool as error:
-            self._give_up(DIED)
-            raise SeatLost(DIED) from error
-        except CancelledError as error:  # it hung with something else
-            raise SeatLost(SILENT.format(self._patience)) from error
+        cause = DIED if awaited.done() else SILENT.format(self._patience)
+        if awaited.done() and not awaited.cancelled():
+            with suppress(BrokenProcessPool):
+                return awaited.result()
+        if life == self.life:  # no successor is to be blamed for it
+            self._give_up(cause)
+        raise SeatLost(cause)
 
     def close(self) -> None:
         """Let the process close its environments and end."""
