@@ -123,7 +123,12 @@ class _Worker:
         if self._executor is None:
             return
         with suppress(BrokenProcessPool):
-            wait([self._executor.submit(_close)], timeout=min(self._patience, CLOSING))
+            closed = self._executor.submit(_close)
+            wait([closed], timeout=min(self._patience, CLOSING))
+            if closed.done():
+                self._executor.shutdown()
+                self._executor = None
+                return
         self._end()
 
     def _give_up(self, cause: str) -> None:
