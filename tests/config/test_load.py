@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from gflowvlm.config.error import ConfigError
-from gflowvlm.config.load import dump_json, load, load_comparison
+from gflowvlm.config.load import dump_json, load
 from gflowvlm.config.objective import DetailedBalance, SubTrajectoryBalance
 from gflowvlm.config.supervised import SupervisedFineTuning
 
@@ -36,30 +36,6 @@ def test_a_whole_section_can_be_replaced(recipe: Path) -> None:
     assert load(recipe, ["objective={type: db}"]).objective == DetailedBalance()
     supervised = load(recipe, ["objective={type: sft, loss_on: [action]}"]).objective
     assert supervised == SupervisedFineTuning(loss_on=("action",))
-
-
-def test_a_bare_number_is_a_schedule_that_never_moves(recipe: Path) -> None:
-    beta = load(recipe, ["beta=2"]).beta
-    assert (beta.at(0), beta.at(1000)) == (2.0, 2.0)
-
-
-def test_a_schedule_moves_in_a_straight_line_and_then_stays(recipe: Path) -> None:
-    beta = load(recipe, ["beta={start: 1, end: 3, over: 4}"]).beta
-    # 1 + 2 * u / 4
-    assert [beta.at(u) for u in (0, 1, 2, 4, 9)] == [1.0, 1.5, 2.0, 3.0, 3.0]
-
-
-def test_a_cosine_schedule_is_slow_at_both_ends(recipe: Path) -> None:
-    temperature = load(
-        recipe, ["exploration.temperature={start: 3, end: 1, over: 6, shape: cosine}"]
-    ).exploration.temperature
-    # 3 - 2 * (1 - cos(pi u / 6)) / 2; cos(pi / 3) = 0.5
-    assert [temperature.at(u) for u in (0, 2, 3, 6, 9)] == pytest.approx([3, 2.5, 2, 1, 1])
-
-
-def test_an_exponential_schedule_grows_by_the_same_factor(recipe: Path) -> None:
-    beta = load(recipe, ["beta={start: 0.5, end: 4, over: 3, shape: exponential}"]).beta
-    assert [beta.at(u) for u in (0, 1, 2, 3, 9)] == pytest.approx([0.5, 1, 2, 4, 4])
 
 
 def test_shares_are_of_the_whole_batch(recipe: Path) -> None:
@@ -295,33 +271,3 @@ def test_replies_that_cannot_be_compared_are_refused(
     with pytest.raises(ConfigError, match=said) as refusal:
         load(recipe, overrides)
     assert len(str(refusal.value).splitlines()) == 1
-
-
-COMPARISON = """\
-base: number_line/subtb.yaml
-overrides:
-  trainer: {group_size: 3}
-methods:
-  plain: {}
-  db: {overrides: {objective: {type: db}, trainer.group_size: 2}}
-environment_steps: 100
-"""
-
-
-def test_a_method_overrides_what_it_names_and_no_more(recipe: Path) -> None:
-    path = recipe.parent.parent / "comparison.yaml"
-    path.write_text(COMPARISON)
-    _, recipes = load_comparison(path, ["methods.plain.overrides.policy.lora.rank=2"])
-    assert recipes["db"].objective == DetailedBalance()  # without subtb's decay
-    plain = recipes["plain"]
-    assert plain.objective == SubTrajectoryBalance(decay=0.5)
-    assert (plain.policy.lora.rank, plain.policy.lora.alpha) == (2, 16)
-    groups = [(r.trainer.group_size, r.trainer.max_updates) for r in recipes.values()]
-    assert groups == [(3, 20), (2, 20)]
-
-
-def test_a_mistake_in_a_method_is_told_with_its_own_line(recipe: Path) -> None:
-    path = recipe.parent.parent / "comparison.yaml"
-    path.write_text(COMPARISON.replace("group_size: 2", "group_sise: 2"))
-    with pytest.raises(ConfigError, match=r"comparison\.yaml:6: trainer\.group_sise: unknown"):
-        load_comparison(path)
