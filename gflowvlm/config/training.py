@@ -31,8 +31,9 @@ class TrainerConfig(Section):
     """Whether the episodes of a group meet the same chance (common random numbers), as far as they
     act alike: in Blackjack, the same cards. On-policy the gradient's mean stays what it is, since
     what the others of a group earn does not depend on an episode's own actions; where they are
-    compared with each other (`var_tb`, `log_z: group`) less of the differences is luck. Changes
-    nothing where nothing is left to chance."""
+    compared with each other (`var_tb`, `log_z: group`) less of the differences is luck that
+    all would have shared. Different cards average over luck that one action alone meets, which did
+    better in Blackjack with `reward.expected`. Changes nothing where nothing is left to chance."""
     rows_per_pass: int = Field(default=32, ge=1)
     """Rows in one forward pass; bounds memory, does not change the result. A row is an episode, or
     a decision in the layouts `rewritten` and `none`."""

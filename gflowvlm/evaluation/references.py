@@ -19,6 +19,7 @@ from gflowvlm.evaluation.share import Share, share_of
 from gflowvlm.evaluation.task_types import ByType, by_task_type, macro_reach, types_from_dict
 from gflowvlm.processes import ALONE, Processes
 from gflowvlm.rollouts.collect import Collector
+from gflowvlm.rollouts.environments import refusals_of
 from gflowvlm.rollouts.game import Game
 from gflowvlm.rollouts.plan import Plan
 from gflowvlm.rollouts.seats import LocalSeat
@@ -120,7 +121,8 @@ def _play(collector: Collector, plans: Sequence[Plan], choose: Choose) -> list[E
     environment = collector.make()
     seat, played = LocalSeat(environment), []
     for plan in plans:
-        seat.reset(plan.seed, plan.chance_seed)
+        with refusals_of(collector.environment_id):
+            seat.reset(plan.seed, plan.chance_seed)
         game = Game(plan, seat)
         while game.ending is None:
             _play_on(game, partial(choose, game, environment), collector.max_decisions)

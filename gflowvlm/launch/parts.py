@@ -1,6 +1,6 @@
 """From a checked configuration to the parts of a run."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 
 import torch
@@ -12,7 +12,6 @@ from gflowvlm.config.preference import PreferenceConfig
 from gflowvlm.config.reinforcement import ReinforcementConfig
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
-from gflowvlm.errors import UserError
 from gflowvlm.launch.preference import preference_method
 from gflowvlm.launch.supervised import supervised_episodes
 from gflowvlm.objectives.build import build_objective
@@ -22,7 +21,7 @@ from gflowvlm.policy.vlm import PolicySettings, VLMPolicy
 from gflowvlm.processes import Processes
 from gflowvlm.rollouts.chance import require_no_chance
 from gflowvlm.rollouts.collect import Collector
-from gflowvlm.rollouts.environments import make_environment, observe
+from gflowvlm.rollouts.environments import make_environment, observe, refusals_of
 from gflowvlm.rollouts.plan import plan_groups
 from gflowvlm.rollouts.replay import Replay
 from gflowvlm.rollouts.reward import build_reward
@@ -82,14 +81,8 @@ def build_collector(config: RunConfig, split: str, *, batch_size: int = 64) -> C
     """Plays the run's environment on a split."""
     make = partial(make_environment, config.environment.id, split, config.environment.kwargs)
     trial = make()  # a wrong name or a picture that is none should fail here, not when played
-    try:
+    with closing(trial), refusals_of(config.environment.id):
         observe(*trial.reset(seed=config.seed))
-    except UserError:
-        raise
-    except ValueError as error:  # it refuses to begin, in one line of its own
-        raise UserError(f"{config.environment.id}: {error}") from error
-    finally:
-        trial.close()
     return Collector(
         make=make,
         environment_id=config.environment.id,

@@ -7,6 +7,7 @@ from gflowvlm.batch import Row, up_to_last_state
 from gflowvlm.episode import Episode
 from gflowvlm.errors import UserError
 from gflowvlm.policy.base import EpisodeKey, Policy, Session
+from gflowvlm.rollouts.environments import refusals_of
 from gflowvlm.rollouts.game import Game
 from gflowvlm.rollouts.plan import Plan
 from gflowvlm.rollouts.seats import LocalSeats, Make, Seat, SeatLost, Seats
@@ -125,14 +126,10 @@ class Collector:
     def _open(self, plans: Sequence[Plan]) -> list[Game]:
         """The planned games at their starts."""
         begun, self._ahead = self._ahead, []
-        try:
+        with refusals_of(self.environment_id):
             if [plan for plan, _ in begun] != list(plans):
                 begun = self._begin(plans)
             return [self._game(plan, seat) for plan, seat in begun]
-        except UserError:
-            raise
-        except ValueError as error:  # environments refuse in one line of their own
-            raise UserError(f"{self.environment_id}: {error}") from error
 
     def _game(self, plan: Plan, seat: Seat) -> Game:
         try:

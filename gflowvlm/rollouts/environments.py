@@ -4,7 +4,8 @@ import difflib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,22 @@ def make_environment(
                 raise UserError(
                     f"{env_id}: found argument {name!r}, expected {_one_of(name, parameters)}"
                 )
-    try:
+    with refusals_of(env_id):
         return HistoryWrapper(gymnasium.make(env_id, **arguments))
-    except ValueError as error:  # environments refuse arguments in one line of their own
+
+
+@contextmanager
+def refusals_of(env_id: str) -> Iterator[None]:
+    """What an environment refuses inside, in one line of its own, is the user's to mend.
+
+    Raises:
+        UserError: in place of a ValueError.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:
         raise UserError(f"{env_id}: {error}") from error
 
 
