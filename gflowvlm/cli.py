@@ -10,6 +10,8 @@ from typing import NoReturn
 from gflowvlm import __version__
 from gflowvlm.arguments import add_evaluate, gif, natural, positive
 from gflowvlm.config.load import dump_json, load, load_comparison
+from gflowvlm.config.schema import RunConfig
+from gflowvlm.config.stored import load_stored
 from gflowvlm.errors import UserError
 from gflowvlm.verbs import alfworld, doctor, report
 
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train(options: argparse.Namespace) -> None:
     """Train what a recipe says, or go on with a run's folder."""
-    config = load(_recipe_of(options.config, options.resume), options.overrides)
+    config = _config_of(options.config, options.overrides, resume=options.resume)
     from gflowvlm import launch
 
     run = launch.train(config, resume=options.resume)
@@ -176,18 +178,16 @@ def _speaks() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _recipe_of(path: Path, resume: bool) -> Path:
+def _config_of(path: Path, overrides: Sequence[str], *, resume: bool) -> RunConfig:
+    """Of a recipe, or of the run in a folder."""
     if not path.is_dir():
-        return path
-    stored = path / "config.json"
+        return load(path, overrides)
     if not resume:
         raise UserError(
             f"{path}: found a folder, expected a recipe; "
             f"pass a YAML file, or --resume to continue the run in it"
         )
-    if not stored.is_file():
-        raise UserError(f"{path} is no run folder: it holds no config.json; pass a recipe")
-    return stored
+    return load_stored(path, overrides)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[1]
 
 # Low to high; a module imports rooms before its own, and its own.
 ROOMS = (
-    "__init__", "errors", "episode", "config", "batch", "processes", "prompting", "objectives",
-    "exact", "policy", "rollouts", "baselines", "evaluation", "trainer", "pocket", "report",
-    "launch", "arguments", "verbs", "cli", "__main__",
+    "__init__", "errors", "files", "episode", "config", "batch", "processes", "prompting",
+    "objectives", "exact", "policy", "rollouts", "baselines", "evaluation", "trainer", "pocket",
+    "report", "launch", "arguments", "verbs", "cli", "__main__",
 )  # fmt: skip
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 50

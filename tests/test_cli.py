@@ -78,7 +78,7 @@ def test_train_resumes_from_a_run_folder(
     (run / "config.json").write_text(capsys.readouterr().out)
     assert cli.main(["train", str(run), "--resume"]) == 0
     config, _ = launch.calls[0]
-    assert (config.name, config.seed) == ("kept", 4)
+    assert (config.run_dir, config.seed) == (run, 4)  # where it lies, not where it was written
 
 
 def test_evaluate_hands_over_its_options(launch: Launch, recipe: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from gflowvlm.cli import main
-from gflowvlm.evaluation.table import read_json
+from gflowvlm.evaluation.table import read_measured
 from gflowvlm.policy.backbone import Backbone
 from gflowvlm.trainer.tracking import read_metrics
 
@@ -53,7 +53,7 @@ def test_a_foreign_environment_of_under_forty_lines_trains_and_is_measured_besid
 ) -> None:
     assert train(tmp_path) == 0
     assert "chance, played" in capsys.readouterr().out
-    (measured,) = read_json(tmp_path / "lake/evaluation.json")["after"]
+    (measured,) = read_measured(tmp_path / "lake/evaluation.json")["after"]
     assert [(name, each.games) for name, each in measured.references.items()] == [("chance", 2)]
     metrics = read_metrics(tmp_path / "lake")
     assert [line["step"] for line in metrics] == [1, 2]

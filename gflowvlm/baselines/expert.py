@@ -16,7 +16,7 @@ from gflowvlm.policy.expert import TaughtTurn
 from gflowvlm.prompting.messages import turns_of
 from gflowvlm.prompting.reply import DONE_REPLY, format_reply
 from gflowvlm.rollouts.collect import Played
-from gflowvlm.rollouts.environments import facts_of, observe
+from gflowvlm.rollouts.environments import facts_of, observe, refusals_of
 from gflowvlm.rollouts.game import Game
 from gflowvlm.rollouts.plan import Plan
 from gflowvlm.rollouts.seats import LocalSeat
@@ -134,7 +134,10 @@ class ExpertPlayer:
         return [self._played(policy, plan) for plan in plans]
 
     def _played(self, policy: Policy, plan: Plan) -> Played:
-        game = _play(self.environment, plan, self.mistakes, lambda info: None, thought=self.thought)
+        with refusals_of(self.environment_id):
+            game = _play(
+                self.environment, plan, self.mistakes, lambda _: None, thought=self.thought
+            )
         episode: Episode = game.finished(self.split, self.environment_id)
         rows = policy.rows_of_episode(
             [decision.observation for decision in episode.decisions],
@@ -147,7 +150,7 @@ class ExpertPlayer:
                 f"policy.max_reply_tokens = {self.max_reply_tokens}: raise it, or set "
                 "expert.share to 0"
             )
-        return Played(episode=episode, rows=rows)
+        return Played(episode=episode, rows=rows, cut=game.cut)
 
 
 def _play(

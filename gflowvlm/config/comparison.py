@@ -43,7 +43,8 @@ class CompareConfig(Section):
     """Seeds of the runs of every method; three are the fewest for naming a winner."""
     environment_steps: int = Field(ge=1)
     """Decisions that each run's policy may take in training; see `trainer.max_environment_steps`.
-    Supervised fine-tuning takes none and ends by its own `trainer.max_updates`."""
+    What learns from others' replies (sft, spin, dpo but on the policy's own successes) takes none
+    and ends by its own `trainer.max_updates`."""
     splits: tuple[str, ...] = Field(default=("id",), min_length=1)
     """Splits that every run is measured on."""
     episodes: int = Field(default=200, ge=1)

@@ -20,7 +20,7 @@ from gflowvlm.config.objective import (
 )
 from gflowvlm.config.offpolicy import ExpertConfig, ExplorationConfig, ReplayConfig
 from gflowvlm.config.policy import PolicyConfig
-from gflowvlm.config.preference import DirectPreference, PreferenceConfig
+from gflowvlm.config.preference import DirectPreference, PreferenceConfig, SelfPlay
 from gflowvlm.config.reinforcement import (
     GroupRelativePolicyOptimisation,
     ReinforceLeaveOneOut,
@@ -192,6 +192,29 @@ class RunConfig(Section):
             "expert.share": self.expert.share > 0,
         }
         return [name for name, used in sources.items() if used]
+
+    @property
+    def plays(self) -> bool:
+        """Whether the policy itself plays in training; else it learns from given replies."""
+        match self.objective:
+            case SupervisedFineTuning() | SelfPlay() | DirectPreference(chosen="expert"):
+                return False
+            case _:
+                return True
+
+    @property
+    def expert_games(self) -> int:
+        """Games that the expert plays before training for the policy to learn from."""
+        match self.objective:
+            case SupervisedFineTuning() | SelfPlay() | DirectPreference(chosen="expert", data=None):
+                return self.objective.episodes
+            case _:
+                return 0
+
+    @property
+    def last_beta(self) -> float:
+        """Exponent of the reward in the last update, whose target the run is measured against."""
+        return self.beta.at(self.trainer.max_updates - 1)
 
     @property
     def played(self) -> int:

@@ -13,9 +13,10 @@ from gflowvlm.evaluation.references import Reference
 from gflowvlm.evaluation.share import Share
 from gflowvlm.evaluation.starts import pass_name
 from gflowvlm.exact.play import Rates
+from gflowvlm.files import write_json
 
 Measured = Mapping[str, Sequence[Measurement]]
-"""Name of a policy ("before", "after") -> one measurement per split, splits in the same order."""
+"""Name of a policy ("before", "after") -> one measurement per split."""
 
 _WIDTH = 120  # where nobody looks: a log or a file
 
@@ -44,10 +45,11 @@ def print_table(measured: Measured) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, _WIDTH)
-    for splits in zip(*measured.values(), strict=True):
-        first = splits[0]
-        others = beside(splits)
-        heads = [*measured, *map(head_of, others)]
+    for split in dict.fromkeys(m.split for each in measured.values() for m in each):
+        found = {name: m for name, each in measured.items() for m in each if m.split == split}
+        splits = [*found.values()]
+        first, others = splits[0], beside(splits)
+        heads = [*found, *map(head_of, others)]
         title = (
             f"{first.split}: {first.episodes} games, temperature {first.temperature:g}, "
             f"seed {first.seed}, 95 % intervals"
@@ -76,18 +78,14 @@ def head_of(other: Beside) -> str:
     return f"{name}, played" if other.played else name
 
 
-def write_json(measured: Measured, path: Path) -> Path:
-    """Write all figures; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_measured(path: Path, measured: Measured) -> Path:
+    """Write all figures."""
     plain = {name: [m.as_dict() for m in splits] for name, splits in measured.items()}
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
-    return path
+    return write_json(path, plain)
 
 
-def read_json(path: Path) -> dict[str, list[Measurement]]:
-    """What `write_json` wrote; nothing where there is no such file."""
+def read_measured(path: Path) -> dict[str, list[Measurement]]:
+    """What `write_measured` wrote; nothing where there is no such file."""
     if not path.exists():
         return {}
     plain = json.loads(path.read_text(encoding="utf-8"))

@@ -13,9 +13,9 @@ from gflowvlm.config.schema import RunConfig
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation.comparison import summarise
 from gflowvlm.evaluation.comparison_table import print_comparison
+from gflowvlm.files import write_json
 from gflowvlm.launch.board import Board
 from gflowvlm.launch.contest import Run, plan, write_recipes
-from gflowvlm.launch.exact import write_json
 from gflowvlm.launch.jobs import Job, Steps, cores, run_jobs
 from gflowvlm.pocket.folder import find_adapter
 from gflowvlm.rollouts.environments import make_environment
@@ -116,6 +116,10 @@ def _job(run: Run) -> Job:
             code = yield run.training()
             if code != 0 or not run.trained:
                 return job.last_line(code)
+        if not run.measured:
+            code = yield run.measuring()
+            if code != 0 or not run.measured:
+                return job.last_line(code)
         for split in run.inexact:
             code = yield run.reading(split)
             if code not in (0, _USER_ERROR):
@@ -150,6 +154,6 @@ def _summarise(comparison: CompareConfig, runs: Sequence[Run], failed: Mapping[s
         [run.figures("before") for run in finished if run.label == labels[0]],
         failed,
     )
-    path = write_json(summary, comparison.folder / COMPARISON_FILE)
+    path = write_json(comparison.folder / COMPARISON_FILE, summary)
     print_comparison(summary)
     return path

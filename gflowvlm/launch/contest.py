@@ -14,7 +14,8 @@ from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation.comparison import RunFigures
-from gflowvlm.evaluation.table import read_json
+from gflowvlm.evaluation.table import read_measured
+from gflowvlm.files import write_json
 from gflowvlm.launch.evaluate import EVALUATION_FILE
 from gflowvlm.launch.exact import EXACT_FILE
 from gflowvlm.trainer import checkpoint
@@ -55,8 +56,20 @@ class Run:
 
     @property
     def trained(self) -> bool:
-        """Whether it has been measured after its last update."""
-        return "after" in read_json(self.folder / EVALUATION_FILE)
+        """Whether it has come to its last update."""
+        return "after" in read_measured(self.folder / EVALUATION_FILE)
+
+    @property
+    def measured(self) -> bool:
+        """Whether its figures are those that the comparison asks for, of the very same games."""
+        asked, found = self.config.evaluation, read_measured(self.folder / EVALUATION_FILE)
+        games = -(-asked.episodes // asked.samples_per_start) * asked.samples_per_start
+        expected = {(split, games, asked.samples_per_start, self.seed) for split in asked.splits}
+        return all(
+            {(m.split, m.episodes, m.samples_per_start, m.seed) for m in found.get(when, ())}
+            == expected
+            for when in (("before", "after") if asked.at_start else ("after",))
+        )
 
     def exact_file(self, split: str) -> Path:
         """The exact figures of a split, or why there are none."""
@@ -72,7 +85,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return self.trained and not self.inexact
+        return self.measured and not self.inexact
 
     def training(self) -> list[str]:
         """Arguments of `gflowvlm` that begin the run or go on with it."""
@@ -80,6 +93,16 @@ class Run:
             return ["train", str(self.recipe), "--resume"]
         shutil.rmtree(self.folder, ignore_errors=True)  # a start that reached no checkpoint
         return ["train", str(self.recipe)]
+
+    def measuring(self) -> list[str]:
+        """Arguments of `gflowvlm` that play the games anew, where it was measured by others."""
+        asked = self.config.evaluation
+        return [
+            *("evaluate", str(self.folder), "--episodes", str(asked.episodes)),
+            *("--samples-per-start", str(asked.samples_per_start), "--seed", str(self.seed)),
+            *(part for split in asked.splits for part in ("--split", split)),
+            *(["--start"] if asked.at_start else []),
+        ]
 
     def reading(self, split: str) -> list[str]:
         """Arguments of `gflowvlm` that compute the exact figures of a split."""
@@ -91,28 +114,24 @@ class Run:
             figures = json.loads((self.folder / EXACT_FILE).read_text(encoding="utf-8"))[split]
         else:
             figures = {"refused": refusal}
-        partial = self.exact_file(split).with_suffix(".partial")
-        partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.exact_file(split))
+        write_json(self.exact_file(split), figures)
 
     def figures(self, when: str = "after") -> RunFigures:
         """What the summary needs of a finished run; `before`: of what it started from."""
-        measured = read_json(self.folder / EVALUATION_FILE)[when]
+        measured = read_measured(self.folder / EVALUATION_FILE)[when]
         exact: dict[str, Mapping[str, Any]] = {}
         for split in self.comparison.splits if self.comparison.exact else ():
             plain = json.loads(self.exact_file(split).read_text(encoding="utf-8"))
             law = plain.get("laws", {}).get("model" if when == "after" else "start model", {})
             exact[split] = {**plain, **law}
-        objective = self.config.objective
-        supervised = isinstance(objective, SupervisedFineTuning)
         newest = checkpoint.latest_complete(self.folder)
         assert newest is not None, self.folder
         spent = Spending.read(checkpoint.read_state(newest)).as_state()["spent"]
         return RunFigures(
             seed=self.seed,
             folder=self.name,
-            objective=objective.type,
-            spent={**spent, "expert_games": objective.episodes if supervised else 0},
+            objective=self.config.objective.type,
+            spent={**spent, "expert_games": self.config.expert_games},
             splits={m.split: m for m in measured},
             exact=exact,
         )
@@ -189,7 +208,7 @@ def _settled(
     """A method's recipe with what the comparison decides for all."""
     trainer: dict[str, Any] = {"max_environment_steps": comparison.environment_steps}
     own_limit = "trainer.max_updates" in comparison.changed(label)
-    if not own_limit and not isinstance(recipe.objective, SupervisedFineTuning):
+    if not own_limit and recipe.plays:
         # the fewest decisions that updates of such a size can play: the budget ends it before
         trainer["max_updates"] = -(-comparison.environment_steps // recipe.played)
     evaluation = {

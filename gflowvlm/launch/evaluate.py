@@ -1,6 +1,7 @@
 """Measure policies: a run's, the one it started from, the one a recipe starts from."""
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from gflowvlm.config.training import ReferenceName
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation.measure import Measurement, enumerable, evaluation_plans, measure
 from gflowvlm.evaluation.references import NOBODY, References, play_references
-from gflowvlm.evaluation.table import print_table, write_json
+from gflowvlm.evaluation.table import print_table, read_measured, write_measured
 from gflowvlm.exact.play import Rated, Rates
 from gflowvlm.exact.rewards import exact_sampler
 from gflowvlm.launch.parts import build_collector, build_policy
@@ -74,7 +75,7 @@ def evaluate(
             measured["after"] = look()
         if processes.main:
             print_table(measured)
-            write_json(measured, folder / name)
+            write_measured(folder / name, {**read_measured(folder / name), **measured})
     return folder / name
 
 
@@ -95,20 +96,19 @@ def measure_splits(
     games = episodes or settings.episodes, samples_per_start or settings.samples_per_start
     results = []
     for split in splits or settings.splits:
-        collector = build_collector(config, split, batch_size=batch_size)
-        results.append(
-            measure(
-                policy,
-                collector,
-                episodes=games[0],
-                samples_per_start=games[1],
-                temperature=config.policy.temperature,
-                sampler=_exact_sampler(config, collector),
-                references=_references(names, config, collector, games, processes),
-                processes=processes,
+        with closing(build_collector(config, split, batch_size=batch_size)) as collector:
+            results.append(
+                measure(
+                    policy,
+                    collector,
+                    episodes=games[0],
+                    samples_per_start=games[1],
+                    temperature=config.policy.temperature,
+                    sampler=_exact_sampler(config, collector),
+                    references=_references(names, config, collector, games, processes),
+                    processes=processes,
+                )
             )
-        )
-        collector.close()
     return results
 
 
@@ -139,7 +139,7 @@ def _exact_sampler(config: RunConfig, collector: Collector) -> Rates | None:
         or isinstance(config.objective, SupervisedFineTuning | PreferenceConfig)
     ):
         return None
-    beta = config.beta.at(config.trainer.max_updates)
+    beta = config.last_beta
     key = config.environment.model_dump_json(), collector.split, config.reward, config.alpha, beta
     if key not in _SAMPLERS:
         try:

@@ -1,7 +1,6 @@
 """A run's policy computed instead of sampled: its law beside the exact one."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +18,7 @@ from gflowvlm.evaluation.calibration_plot import cloud, plot_calibration
 from gflowvlm.evaluation.calibration_table import print_calibration, print_likely
 from gflowvlm.evaluation.unfold import LikelyRates, likely_rates
 from gflowvlm.evaluation.views import Views
+from gflowvlm.files import write_json
 from gflowvlm.launch.runs import open_policy, open_run
 from gflowvlm.objectives.build import build_objective
 from gflowvlm.objectives.forward_looking import ForwardLooking
@@ -57,18 +57,18 @@ def evaluate_exactly(
             likely = _likely(each, walker, min_mass)
             print_likely(likely, each.split, console)
             plain[each.split] = {name: asdict(rates) for name, rates in likely.items()}
-        return write_json(plain, run / EXACT_FILE)
+        return write_json(run / EXACT_FILE, plain)
     found: list[tuple[Calibration, FlowAnalysis]] = []
     for each in views:
         analysis = analyse_views(each, walker, config)
         found.append((calibrate(analysis, each), analysis))
         print_calibration(found[-1][0], console)
         plain[each.split] = found[-1][0].as_dict()
-    write_json({a.split: cloud(b) for a, b in found}, run / CLOUD_FILE)
+    write_json(run / CLOUD_FILE, {a.split: cloud(b) for a, b in found})
     console.print(
         f"plot: {plot_calibration(found, run / PLOT_FILE)}", highlight=False, soft_wrap=True
     )
-    return write_json(plain, run / EXACT_FILE)
+    return write_json(run / EXACT_FILE, plain)
 
 
 def analyse_run(run: Path, *, split: str | None = None, batch_size: int = 64) -> FlowAnalysis:
@@ -130,7 +130,7 @@ def target_of(config: RunConfig) -> Target:
     return Target(
         reward=build_reward(config.reward),
         alpha=config.alpha,
-        beta=config.beta.at(config.trainer.max_updates - 1),
+        beta=config.last_beta,
         chance="expected_flow" if config.objective.type == "expected_db" else "max_entropy",
     )
 
@@ -175,11 +175,3 @@ class _Progress:
 
     def __exit__(self, *_: object) -> None:
         self._display.close()
-
-
-def write_json(plain: Mapping[str, Any], path: Path) -> Path:
-    """Write figures; the file appears whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
-    return path

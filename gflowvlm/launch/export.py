@@ -17,7 +17,7 @@ from gflowvlm.config.schema import RunConfig
 from gflowvlm.episode import Observation
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation.measure import Measurement
-from gflowvlm.evaluation.table import read_json
+from gflowvlm.evaluation.table import read_measured
 from gflowvlm.launch.evaluate import EVALUATION_FILE
 from gflowvlm.launch.parts import RESCORE_TOLERANCE, build_collector
 from gflowvlm.launch.runs import open_policy, open_run
@@ -155,7 +155,7 @@ def _log_probs(policy: VLMPolicy, row: Row) -> Tensor:
 def _figures_of(run: Path, newest: Path) -> dict[str, list[Measurement]]:
     """The run's own measurements; what is older than the checkpoint is not about it."""
     file = run / EVALUATION_FILE
-    measured = read_json(file)
+    measured = read_measured(file)
     if "after" in measured and file.stat().st_mtime < newest.stat().st_mtime:
         print(
             f"{file} is older than {newest.name}, so its figures stay out of the card; "

@@ -1,14 +1,13 @@
 """A run's success by how far the goal is at the start."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
-from gflowvlm.config.preference import DirectPreference, SelfPlay
 from gflowvlm.config.schema import RunConfig
-from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.evaluation.lengths import (
     LengthFigures,
     exact_by_length,
@@ -18,7 +17,8 @@ from gflowvlm.evaluation.lengths import (
     training_lengths,
 )
 from gflowvlm.evaluation.measure import play_games
-from gflowvlm.launch.exact import analyse_views, open_walker, views_of, write_json
+from gflowvlm.files import write_json
+from gflowvlm.launch.exact import analyse_views, open_walker, views_of
 from gflowvlm.launch.parts import build_collector, build_policy
 from gflowvlm.launch.processes import joined
 from gflowvlm.launch.runs import open_run
@@ -60,15 +60,14 @@ def evaluate_by_length(
             if name == "model":
                 policy.load(newest / POLICY_FOLDER)
             for split in found:
-                collector = build_collector(config, split, batch_size=batch_size)
-                games = play_games(
-                    policy,
-                    collector,
-                    episodes or config.evaluation.episodes,
-                    samples_per_start or config.evaluation.samples_per_start,
-                    processes,
-                )
-                collector.close()
+                with closing(build_collector(config, split, batch_size=batch_size)) as collector:
+                    games = play_games(
+                        policy,
+                        collector,
+                        episodes or config.evaluation.episodes,
+                        samples_per_start or config.evaluation.samples_per_start,
+                        processes,
+                    )
                 found[split][name] = figures_by_length(games, trained)
         if processes.main:
             note = f"temperature {config.policy.temperature:g}, seed {seed}, 95 % intervals"
@@ -99,14 +98,12 @@ def compute_by_length(run: Path, *, splits: Sequence[str] | None, batch_size: in
 
 def lengths_trained(config: RunConfig) -> frozenset[int] | None:
     """Lengths of the starts that a run trained on, None where its environment does not say."""
-    environment, objective = config.environment, config.objective
-    if isinstance(objective, SupervisedFineTuning | SelfPlay) or (
-        isinstance(objective, DirectPreference) and objective.chosen == "expert"
-    ):
-        purpose, groups = "expert", objective.episodes
-    else:
+    environment = config.environment
+    if config.plays:
         purpose = "train"
         groups = config.trainer.max_updates * config.trainer.groups_per_update
+    else:
+        purpose, groups = "expert", config.expert_games
     plans = plan_groups(config.seed, purpose, first_group=0, groups=groups, group_size=1)
     return training_lengths(
         make_environment(environment.id, environment.train_split, environment.kwargs),
@@ -120,7 +117,7 @@ def _report(found: Figures, run: Path, note: str) -> None:
             print_lengths(f"{split}, {name}, by steps to go at the start: {note}", rows)
     plot = plot_lengths(found, run / PLOT_FILE)
     Console().print(f"plot: {plot}", highlight=False, soft_wrap=True)
-    write_json(_plain(found), run / LENGTHS_FILE)
+    write_json(run / LENGTHS_FILE, _plain(found))
 
 
 def _plain(found: Mapping[str, Mapping[str, Sequence[LengthFigures]]]) -> dict[str, object]:

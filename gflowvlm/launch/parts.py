@@ -130,7 +130,7 @@ def build_method(
         thought_weight=config.policy.thought_weight,
         rows_per_pass=settings.rows_per_pass,
         exploration_temperature=config.exploration.temperature,
-        off_policy=build_off_policy(config, policy, processes),
+        off_policy=build_off_policy(config, policy, processes, leaving),
         rescore_tolerance=RESCORE_TOLERANCE[config.policy.dtype],
     )
 
@@ -179,8 +179,12 @@ def _player(
     )
 
 
-def build_off_policy(config: RunConfig, policy: Policy, processes: Processes) -> OffPolicy:
+def build_off_policy(
+    config: RunConfig, policy: Policy, processes: Processes, leaving: ExitStack
+) -> OffPolicy:
     """Where episodes come from that the policy does not sample by its own law.
+
+    `leaving` closes the expert's environment.
 
     Raises:
         UserError: the environment has chance in it, or no expert whose words the policy could say.
@@ -188,7 +192,8 @@ def build_off_policy(config: RunConfig, policy: Policy, processes: Processes) ->
     environment = config.environment
     make = partial(make_environment, environment.id, environment.train_split, environment.kwargs)
     if config.off_policy:
-        require_no_chance(make(), config.off_policy)
+        with closing(make()) as trial:
+            require_no_chance(trial, config.off_policy)
     replay, expert = None, None
     if config.replay.share:
         replay = Replay(
@@ -198,7 +203,7 @@ def build_off_policy(config: RunConfig, policy: Policy, processes: Processes) ->
         )
     if config.expert.share:
         expert = ExpertPlayer(
-            environment=make(),
+            environment=leaving.enter_context(closing(make())),
             environment_id=environment.id,
             split=environment.train_split,
             mistakes=config.expert.mistakes,

@@ -1,5 +1,6 @@
 """Watch a policy: a few games with its thoughts and how likely each legal action was."""
 
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -31,10 +32,9 @@ def play(
     """
     config, policy = open_policy(target, seed=seed)
     split = split or config.environment.train_split
-    collector = build_collector(config, split, batch_size=episodes)
     plans = plan_groups(seed, f"play/{split}", first_group=0, groups=episodes, group_size=1)
-    played = collector.collect(policy, plans)
-    collector.close()
+    with closing(build_collector(config, split, batch_size=episodes)) as collector:
+        played = collector.collect(policy, plans)
     console = Console()
     playbacks = []
     for number, game in enumerate(played, start=1):

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Hashable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,6 @@ def _play(run: Run, episodes: int, seed: int, update: int) -> Recording:
     total = episodes * len(config.evaluation.splits)
     with ProgressDisplay(total, label=f"games of {run.name}") as progress:
         for split in config.evaluation.splits:
-            collector = build_collector(config, split)
             plans = plan_groups(
                 seed,
                 f"report/{split}",
@@ -124,10 +124,10 @@ def _play(run: Run, episodes: int, seed: int, update: int) -> Recording:
                 groups=-(-episodes // PER_START),
                 group_size=min(PER_START, episodes),
             )
-            for game in collector.collect(policy, plans[:episodes]):
-                found.append(_recorded(policy, game, books, pictures, collector, run.method))
-                progress.advance(len(found))
-            collector.close()
+            with closing(build_collector(config, split)) as collector:
+                for game in collector.collect(policy, plans[:episodes]):
+                    found.append(_recorded(policy, game, books, pictures, collector, run.method))
+                    progress.advance(len(found))
     return Recording(
         update=update,
         episodes_per_split=episodes,
@@ -160,13 +160,11 @@ def _recorded(
 
 def _solution(game: Played, collector: Collector) -> Hashable:
     """The environment's class of a solution where it knows classes, else the actions themselves."""
-    environment = collector.make()
-    known: Any = environment.unwrapped
-    solution: Hashable = game.episode.actions
-    if game.episode.success and hasattr(known, "solution_class"):
-        solution = known.solution_class(game.episode.actions)
-    environment.close()
-    return solution
+    with closing(collector.make()) as environment:
+        known: Any = environment.unwrapped
+        if game.episode.success and hasattr(known, "solution_class"):
+            return known.solution_class(game.episode.actions)
+    return game.episode.actions
 
 
 def bookkeeping(config: RunConfig) -> Bookkeeping:
@@ -175,7 +173,7 @@ def bookkeeping(config: RunConfig) -> Bookkeeping:
     return Bookkeeping(
         reward=build_reward(config.reward),
         alpha=config.alpha,
-        beta=config.beta.at(config.trainer.max_updates - 1),
+        beta=config.last_beta,
         thought_weight=config.policy.thought_weight,
         flows_at=flows_at,
         forward_looking=forward_looking,

@@ -4,14 +4,13 @@ from pathlib import Path
 
 from gflowvlm.config.load import load
 from gflowvlm.config.schema import RunConfig
+from gflowvlm.config.stored import load_stored
 from gflowvlm.errors import UserError
 from gflowvlm.launch.parts import build_policy
 from gflowvlm.launch.processes import one_process
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.loop import POLICY_FOLDER
-
-CONFIG_FILE = "config.json"
 
 
 def open_run(folder: Path) -> tuple[RunConfig, Path]:
@@ -20,12 +19,7 @@ def open_run(folder: Path) -> tuple[RunConfig, Path]:
     Raises:
         UserError: the folder is not a run's, or the run has no complete checkpoint.
     """
-    if not (folder / CONFIG_FILE).is_file():
-        raise UserError(
-            f"{folder} is no run folder: found no {CONFIG_FILE} in it, expected what "
-            "`gflowvlm train` wrote; pass the folder that it named at its end"
-        )
-    config = load(folder / CONFIG_FILE)
+    config = load_stored(folder)
     newest = checkpoint.latest_complete(folder)
     if newest is None:
         raise UserError(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from gflowvlm.config.load import dump_json
 from gflowvlm.config.schema import RunConfig
-from gflowvlm.evaluation.table import print_table, read_json, write_json
+from gflowvlm.config.stored import store
+from gflowvlm.evaluation.table import print_table, read_measured, write_measured
 from gflowvlm.launch.evaluate import EVALUATION_FILE, look_at, measure_splits
 from gflowvlm.launch.parts import build_method, build_policy
 from gflowvlm.launch.processes import joined, require_whole_shares
@@ -47,8 +47,6 @@ def _train(
     newest = processes.from_main(lambda: checkpoint.prepare_run(config.run_dir, resume=resume))
     policy = build_policy(config, device)
     method = build_method(config, policy, processes, leaving)
-    if processes.main:
-        (config.run_dir / "config.json").write_text(dump_json(config) + "\n", encoding="utf-8")
     trainer = Trainer(
         policy=policy,
         method=method,
@@ -60,26 +58,27 @@ def _train(
         ),
         config=config.trainer,
         run_dir=config.run_dir,
-        state={"objective": config.objective.type, "seed": config.seed},
         look=look_at(config, policy, processes),
         look_every=config.evaluation.every,
         settings=config.model_dump(mode="json"),
         processes=processes,
     )
     done = 0 if newest is None else trainer.resume(newest)
+    if processes.main:  # not before: what cannot be resumed must not replace what can
+        store(config)
     figures = config.run_dir / EVALUATION_FILE
-    measured = read_json(figures) if processes.main else {}
+    measured = read_measured(figures) if processes.main else {}
     if config.evaluation.at_start and done == 0:
         measured["before"] = measure_splits(policy, config, processes)
         if processes.main:
-            write_json(measured, figures)
+            write_measured(figures, measured)
     if trainer.run(done=done):
         if processes.main:
             _keep_adapter(policy, config.run_dir)
         if config.evaluation.at_end:
             measured["after"] = measure_splits(policy, config, processes)
             if processes.main:
-                write_json(measured, figures)
+                write_measured(figures, measured)
                 print_table(measured)
 
 

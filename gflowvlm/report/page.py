@@ -1,7 +1,6 @@
 """The page: one file that needs nothing else, no network and no server."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -13,6 +12,7 @@ from markupsafe import Markup
 
 from gflowvlm import __version__
 from gflowvlm.config.load import dump_json
+from gflowvlm.files import write_text
 from gflowvlm.report import charts, scores
 from gflowvlm.report.playback import EXPLANATION
 from gflowvlm.report.recording import rounded
@@ -49,10 +49,7 @@ def write_page(subject: Subject, path: Path, *, reload_every: float | None = Non
         OSError: it cannot be written.
     """
     text = render(subject, reload_every=reload_every)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, text)
     recordings = subject.recordings.values()
     return Page(
         path=path,
@@ -123,7 +120,7 @@ def _facts(subject: Subject) -> Sequence[tuple[str, str]]:
         )
     (run,) = subject.runs
     config = run.config
-    beta = config.beta.at(config.trainer.max_updates)
+    beta = config.last_beta
     return (
         ("environment", config.environment.id),
         ("objective", config.objective.type),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gflowvlm.errors import UserError
+from gflowvlm.files import write_text
 
 RECORDING_FILE = "report_episodes.json"
 
@@ -79,11 +80,7 @@ class Recording:
 
     def write(self, folder: Path) -> Path:
         """Keep it in a run's folder; the file appears whole or not at all."""
-        path = folder / RECORDING_FILE
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(rounded(asdict(self))) + "\n", encoding="utf-8")
-        partial.replace(path)
-        return path
+        return write_text(folder / RECORDING_FILE, json.dumps(rounded(asdict(self))) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gflowvlm.config.load import load
 from gflowvlm.config.schema import RunConfig
+from gflowvlm.config.stored import CONFIG_FILE, load_stored
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation.measure import Measurement
-from gflowvlm.evaluation.table import read_json
+from gflowvlm.evaluation.table import read_measured
 from gflowvlm.report.comparison import COMPARISON_FILE, Comparison, read_comparison
 from gflowvlm.report.recording import Recording
 from gflowvlm.trainer import checkpoint
 from gflowvlm.trainer.tracking import METRICS_FILE, read_metrics
 
-CONFIG_FILE, EVALUATION_FILE = "config.json", "evaluation.json"
+EVALUATION_FILE = "evaluation.json"
 ADAPTER_FOLDER = "adapter"
 EXACT_FILE, CLOUD_FILE = "exact.json", "exact_points.json"
 
@@ -125,9 +125,9 @@ def read_run(folder: Path, *, method: str | None = None) -> Run:
             f"{folder}: found neither {CONFIG_FILE} nor {COMPARISON_FILE}, expected the folder of "
             "a run or of a comparison; pass the one that `gflowvlm train` named at its end"
         )
-    config = load(folder / CONFIG_FILE)
+    config = load_stored(folder)
     try:
-        measured = read_json(folder / EVALUATION_FILE)
+        measured = read_measured(folder / EVALUATION_FILE)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _broken(folder / EVALUATION_FILE) from error
     return Run(

@@ -33,7 +33,8 @@ def make_environment(
     Raises:
         UserError: unknown id, split or argument, or arguments the environment refuses.
     """
-    creator = _creator(env_id)
+    with refusals_of(env_id):
+        creator = _creator(env_id)
     splits = getattr(creator, "splits", {DEFAULT_SPLIT: {}})
     if split not in splits:
         raise UserError(f"{env_id}: found split {split!r}, expected {_one_of(split, splits)}")
@@ -54,13 +55,13 @@ def refusals_of(env_id: str) -> Iterator[None]:
     """What an environment refuses inside, in one line of its own, is the user's to mend.
 
     Raises:
-        UserError: in place of a ValueError.
+        UserError: in place of a ValueError, or of what Gymnasium lacks.
     """
     try:
         yield
     except UserError:
         raise
-    except ValueError as error:
+    except (ValueError, gymnasium.error.Error) as error:
         raise UserError(f"{env_id}: {error}") from error
 
 

@@ -20,6 +20,7 @@ from gflowvlm.errors import UserError
 
 _NAME = re.compile(r"step_(\d{6,})")
 _STATE = "state.json"
+_ASKED = ("lr", "weight_decay")  # of an optimiser: what a resumed run may change
 
 
 def prepare_run(run_dir: Path, *, resume: bool) -> Path | None:
@@ -116,22 +117,37 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 def prune(run_dir: Path, *, keep: int) -> None:
     """Delete partial leftovers and all but the newest `keep` complete checkpoints."""
     assert keep >= 1, keep
-    for old in complete(run_dir)[:-keep]:
-        # Without state.json first, a deletion cut short would still look like a checkpoint.
-        (old / _STATE).unlink()
-        shutil.rmtree(old)
-    for partial in (run_dir / "checkpoints").glob(".step_*.partial"):
-        shutil.rmtree(partial)
+    kept = complete(run_dir)[-keep:]
+    for old in (run_dir / "checkpoints").glob("*step_*"):
+        if old not in kept:
+            # Without state.json first, a deletion cut short would still look like a checkpoint.
+            (old / _STATE).unlink(missing_ok=True)
+            shutil.rmtree(old)
 
 
 def save_optimizer(optimizer: Optimizer, path: Path) -> None:
-    """Write an optimiser's moments and settings."""
+    """Write an optimiser's moments."""
     torch.save(optimizer.state_dict(), path)
 
 
 def load_optimizer(optimizer: Optimizer, path: Path) -> None:
-    """Read them back in place; tensors only, nothing in the file is executed."""
-    optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    """Read the moments back in place; rates and decay stay what they are.
+
+    Only tensors are read, nothing in the file is executed.
+
+    Raises:
+        UserError: they are of other parameters.
+    """
+    asked = [{name: group[name] for name in _ASKED} for group in optimizer.param_groups]
+    try:
+        optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except ValueError as error:
+        raise UserError(
+            f"{path}: found other parameters than this run trains ({error}); resume with the "
+            "objective and the adapter that it was begun with"
+        ) from error
+    for group, own in zip(optimizer.param_groups, asked, strict=True):
+        group.update(own)
 
 
 def _sync_tree(folder: Path) -> None:

@@ -74,13 +74,12 @@ class Judge:
             strayed = _sampled_less_scored(own, scores).sum().item()
             return {"behaviour_kl": strayed / len(own)}, {}
         gap = rescore_gap(own, scores, self.rescore_tolerance)
-        ratio = torch.where(batch.valid, batch.log_pf - batch.log_ref, 0.0).sum(1)
         lengths = [len(episode.decisions) for episode in own]
         entropy = pad_by_episode(scores.entropy[: sum(lengths)].double(), lengths).sum(1)
-        means = {
-            "kl_to_reference": ratio[: len(own)].mean().item(),
-            "entropy": (entropy / batch.length[: len(own)]).mean().item(),
-        }
+        means = {"entropy": (entropy / batch.length[: len(own)]).mean().item()}
+        if self.alpha:  # else the reference was not asked
+            ratio = torch.where(batch.valid, batch.log_pf - batch.log_ref, 0.0).sum(1)
+            means["kl_to_reference"] = ratio[: len(own)].mean().item()
         return means, {"rescore_gap": gap}
 
 

@@ -1,14 +1,15 @@
 """JSON lines with a step each, for files that go on where a resumed run does."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from gflowvlm.files import write_text
+
 
 class StepLines:
-    """Appends lines to a file; every line is on disk before `write` returns."""
+    """Appends lines to a file; every line has left the process before `write` returns."""
 
     def __init__(self, path: Path, *, resumed_step: int = 0) -> None:
         """Continue after `resumed_step`: what an earlier process wrote beyond it is dropped."""
@@ -52,6 +53,4 @@ def _drop_after(path: Path, step: int) -> None:
         values = _parse(line)
         if values is not None and line.endswith("\n") and values["step"] <= step:
             kept.append(line)
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, "".join(kept))

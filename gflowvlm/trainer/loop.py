@@ -71,7 +71,6 @@ class Trainer:
     optimizer: AdamW
     config: TrainerConfig
     run_dir: Path
-    state: dict[str, Any]  # plain values stored with every checkpoint
     look: Callable[[int], dict[str, float]] | None = None  # evaluation during training
     look_every: int = 0
     settings: Mapping[str, Any] | None = None  # of the whole run, for trackers to show
@@ -184,9 +183,7 @@ class Trainer:
             checkpoint.save_optimizer(self.optimizer, folder / OPTIMIZER_FILE)
             self.method.save(folder)
 
-        written = checkpoint.save(
-            self.run_dir, step, write, {**self.state, **self.spent.as_state()}
-        )
+        written = checkpoint.save(self.run_dir, step, write, self.spent.as_state())
         checkpoint.prune(self.run_dir, keep=self.config.keep_checkpoints)
         return written
 

@@ -56,7 +56,8 @@ class OffPolicy:
             for p in own
             if p.episode.group in needy
         }
-        return self.expert.play(policy, list(plans.values()))
+        taught = self.expert.play(policy, list(plans.values()))
+        return [played for played in taught if played.cut is None]  # one cut has no reward
 
     def recall(
         self, update: int, own: Sequence[Trajectory], *, group_size: int, couples_rows: bool

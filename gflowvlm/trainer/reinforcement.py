@@ -135,11 +135,10 @@ class ReinforcementTraining:
         divergence = [(each.log_prob - each.log_ref).sum().item() for each in old]
         told = self.player.processes.gather((gap, divergence, entropy))
         gaps, divergences, entropies = zip(*told, strict=True)
-        return old, {
-            "rescore_gap": max(gaps),
-            "kl_to_reference": _mean(divergences),
-            "entropy": _mean(entropies),
-        }
+        metrics = {"rescore_gap": max(gaps), "entropy": _mean(entropies)}
+        if self.alpha:  # else the reference was not asked
+            metrics["kl_to_reference"] = _mean(divergences)
+        return old, metrics
 
     def _split(
         self, played: Sequence[Played], scores: StepScores, reference: StepScores, kl: float

@@ -9,7 +9,7 @@ from gflowvlm.episode import Decision, Ending, Episode, Observation, Reply, Segm
 from gflowvlm.evaluation import measure as measuring
 from gflowvlm.evaluation.coverage import Coverage
 from gflowvlm.evaluation.measure import Measurement, measure
-from gflowvlm.evaluation.table import print_table, read_json, write_json
+from gflowvlm.evaluation.table import print_table, read_measured, write_measured
 from gflowvlm.rollouts.collect import Collector, Played
 from gflowvlm.rollouts.environments import make_environment
 from gflowvlm.rollouts.plan import Plan
@@ -92,8 +92,8 @@ def test_coverage_stands_in_the_file_and_the_table_where_solutions_are_known(
         best_solutions=0.321,
         best_classes=0.654,
     )
-    path = write_json({"after": [replace(measured, coverage=found)]}, tmp_path / "figures.json")
-    (back,) = read_json(path)["after"]
+    path = write_measured(tmp_path / "figures.json", {"after": [replace(measured, coverage=found)]})
+    (back,) = read_measured(path)["after"]
     assert back.coverage == found
     print_table({"before": [measured], "after": [back]})
     shown = capsys.readouterr().out
@@ -106,10 +106,10 @@ def test_coverage_stands_in_the_file_and_the_table_where_solutions_are_known(
 def test_figures_come_back_from_their_file_and_show_in_the_table(
     measured: Measurement, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write_json({"before": [measured], "after": [measured]}, tmp_path / "figures.json")
-    assert read_json(path) == {"before": [measured], "after": [measured]}
-    assert read_json(tmp_path / "missing.json") == {}
-    print_table(read_json(path))
+    path = write_measured(tmp_path / "figures.json", {"before": [measured], "after": [measured]})
+    assert read_measured(path) == {"before": [measured], "after": [measured]}
+    assert read_measured(tmp_path / "missing.json") == {}
+    print_table(read_measured(path))
     shown = capsys.readouterr().out
     for word in ("before", "after", "chance", "26.9%", "100.0%", "Div@2"):
         assert word in shown

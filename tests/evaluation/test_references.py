@@ -18,7 +18,7 @@ from gflowvlm.evaluation.comparison import RunFigures, summarise
 from gflowvlm.evaluation.measure import Measurement, evaluation_plans, measure
 from gflowvlm.evaluation.references import References, play_references
 from gflowvlm.evaluation.share import Share
-from gflowvlm.evaluation.table import print_table, read_json, write_json
+from gflowvlm.evaluation.table import print_table, read_measured, write_measured
 from gflowvlm.rollouts.collect import Collector
 from gflowvlm_envs.contract import ExpertMove
 
@@ -173,9 +173,9 @@ def test_a_won_game_is_held_against_the_expert_s_from_its_start(measured: Measur
 def test_they_come_back_from_the_file_and_the_table_says_who_has_played(
     measured: Measurement, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write_json({"after": [measured]}, tmp_path / "figures.json")
-    assert read_json(path) == {"after": [measured]}
-    print_table(read_json(path))
+    path = write_measured(tmp_path / "figures.json", {"after": [measured]})
+    assert read_measured(path) == {"after": [measured]}
+    print_table(read_measured(path))
     shown = capsys.readouterr().out
     for words in ("chance,", "expert,", "played", "near", "far", "mean over types", "expert's"):
         assert words in shown
@@ -187,13 +187,13 @@ def test_they_come_back_from_the_file_and_the_table_says_who_has_played(
 def test_a_mean_over_kinds_written_without_its_interval_is_given_one(
     measured: Measurement, tmp_path: Path
 ) -> None:
-    path = write_json({"after": [measured]}, tmp_path / "figures.json")
+    path = write_measured(tmp_path / "figures.json", {"after": [measured]})
     plain = json.loads(path.read_text())
     for each in (plain["after"][0], *plain["after"][0]["references"].values()):
         assert each["macro_reach"].keys() == {"value", "low", "high"}
         each["macro_reach"] = each["macro_reach"]["value"]
     path.write_text(json.dumps(plain))
-    assert read_json(path) == {"after": [measured]}
+    assert read_measured(path) == {"after": [measured]}
 
 
 def test_a_comparison_shows_their_mean_over_its_runs(measured: Measurement) -> None:

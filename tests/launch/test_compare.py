@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ import pytest
 
 from gflowvlm.cli import main
 from gflowvlm.config.load import load_comparison
+from gflowvlm.evaluation.measure import Measurement
+from gflowvlm.evaluation.share import Share
+from gflowvlm.evaluation.table import write_measured
 from gflowvlm.launch.contest import plan
 from gflowvlm.launch.jobs import Job
 
@@ -41,6 +46,22 @@ episodes: 4
 samples_per_start: 2
 exact: true
 """
+HALF = Share(value=0.5, low=0.2, high=0.8)
+Measured = partial(
+    Measurement,
+    temperature=1.0,
+    reach=HALF,
+    strict=HALF,
+    right_moves=None,
+    reading=None,
+    diversity=None,
+    invalid_replies=0.0,
+    cut=0,
+    length=2.0,
+    reply_tokens=3.0,
+    chance=None,
+    optimum=None,
+)
 
 
 @pytest.fixture
@@ -148,8 +169,8 @@ def test_runs_that_are_finished_are_not_begun_again_and_take_no_core(
 ) -> None:
     settings, recipes = load_comparison(comparison, [f"output={tmp_path}", "name=x", "jobs=8"])
     runs = plan(settings, recipes)
-    runs[0].folder.mkdir(parents=True)
-    (runs[0].folder / "evaluation.json").write_text('{"before": [], "after": []}')
+    own = Measured(split="id", episodes=4, samples_per_start=2, seed=0)
+    write_measured(runs[0].folder / "evaluation.json", {"before": [own], "after": [own]})
     for split in settings.splits:
         runs[0].exact_file(split).write_text("{}")
     begun = []
@@ -162,6 +183,25 @@ def test_runs_that_are_finished_are_not_begun_again_and_take_no_core(
     monkeypatch.setattr(module, "run_jobs", all_done)
     assert module._run(settings, runs, 0) == {}
     assert begun == [(["subtb-seed0", "sft-seed1", "subtb-seed1"], 3)]
+
+
+def test_a_run_that_was_measured_by_other_games_is_measured_anew(
+    comparison: Path, tmp_path: Path
+) -> None:
+    runs = plan(*load_comparison(comparison, [f"output={tmp_path}", "name=x"]))
+    assert not runs[0].measured
+    own = Measured(split="id", episodes=4, samples_per_start=2, seed=0)
+    for others in ({"episodes": 10}, {"seed": 7}, {"split": "ood"}, {"samples_per_start": 1}):
+        other = replace(own, **others)  # by `gflowvlm evaluate` on the run's folder
+        file = runs[0].folder / "evaluation.json"
+        write_measured(file, {"before": [other], "after": [own]})
+        assert (runs[0].trained, runs[0].measured) == (True, False)
+        write_measured(file, {"before": [own], "after": [other]})
+        assert (runs[0].trained, runs[0].measured) == (True, False)
+        write_measured(file, {"before": [own], "after": [own]})
+        assert runs[0].measured
+    expected = "--episodes 4 --samples-per-start 2 --seed 0 --split id --start"
+    assert runs[0].measuring() == ["evaluate", str(runs[0].folder), *expected.split()]
 
 
 @pytest.mark.slow

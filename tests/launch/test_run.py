@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,6 +77,24 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(finished: Path, tmp_path: 
     whole, parts = read_metrics(finished), read_metrics(tmp_path / "run")
     for name in ("loss", "log_reward", "gradient_norm"):
         assert [m[name] for m in parts] == pytest.approx([m[name] for m in whole], rel=1e-4)
+
+
+def test_a_copied_run_goes_on_where_it_lies_and_a_refusal_leaves_it_as_it_was(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    before = (copy / "config.json").read_bytes()
+    resume = ["train", str(copy), "--resume"]
+    assert main([*resume, "objective={type: var_tb}"]) == 2
+    assert "found other parameters than this run trains" in capsys.readouterr().err
+    assert main([*resume, "name=elsewhere"]) == 2
+    assert (copy / "config.json").read_bytes() == before
+    more = ["trainer.max_updates=5", "trainer.head_learning_rate=1.0e-5"]
+    assert main([*resume, *more, "evaluation.at_end=false"]) == 0
+    assert [len(read_metrics(each)) for each in (finished, copy)] == [4, 5]
+    stored = torch.load(complete(copy)[-1] / "optimizer.pt", weights_only=True)
+    assert 1e-5 in [group["lr"] for group in stored["param_groups"]]
 
 
 OFF_POLICY = [

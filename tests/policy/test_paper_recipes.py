@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gflowvlm.cli import main
-from gflowvlm.evaluation.table import read_json
+from gflowvlm.evaluation.table import read_measured
 from gflowvlm.trainer.tracking import read_metrics
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "paper"
@@ -33,7 +33,8 @@ def test_the_papers_recipes_train_one_after_the_other(
     lines = read_metrics(tmp_path / "runs" / "paper-number_line_subtb")
     assert [line["step"] for line in lines] == [1, 2]
     assert all(line["gradient_norm"] > 0 for line in lines)
-    measured = read_json(tmp_path / "runs" / "paper-number_line_subtb" / "evaluation.json")
+    assert not any("kl_to_reference" in line for line in lines)  # alpha 0: nobody asks the start
+    measured = read_measured(tmp_path / "runs" / "paper-number_line_subtb" / "evaluation.json")
     assert measured["after"][0].episodes == 2
 
 

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -89,6 +90,18 @@ def test_an_environment_that_gives_only_legal_actions_is_playable() -> None:
     assert (facts_of(info), extra_steps_of(info)) == ({}, 0)
     assert not success_of(info, 0.0, True)
     assert not success_of({"success": False}, 1.0, True)
+
+
+def test_what_a_foreign_environment_lacks_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = "gymnasium.error.DependencyNotInstalled('Box2D is missing, install it')"
+    (tmp_path / "racing.py").write_text(f"import gymnasium\n\nraise {lacking}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(gymnasium.registry, "Racing-v0", raising=False)
+    gymnasium.register("Racing-v0", entry_point="racing:Racing")
+    with pytest.raises(UserError, match=r"^Racing-v0: Box2D is missing, install it$"):
+        make_environment("Racing-v0")
 
 
 def test_what_cannot_be_shown_is_refused() -> None:

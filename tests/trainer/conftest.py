@@ -68,7 +68,7 @@ def _trainer(
         weight_decay=0.0,
     )
     parts: dict[str, Any] = {"policy": policy, "method": method, "optimizer": optimizer}
-    return Trainer(**parts, config=config, run_dir=run_dir, state={})
+    return Trainer(**parts, config=config, run_dir=run_dir)
 
 
 def _build(

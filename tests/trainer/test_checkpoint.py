@@ -136,8 +136,36 @@ def test_an_optimizer_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
     one_step(straight, optimizer)
     resumed = torch.nn.Parameter(straight.detach().clone())
     checkpoint.save_optimizer(optimizer, tmp_path / "optimizer.pt")
-    other = torch.optim.AdamW([resumed], lr=0.5)
+    other = torch.optim.AdamW([resumed], lr=0.1)
     checkpoint.load_optimizer(other, tmp_path / "optimizer.pt")
     one_step(straight, optimizer)
     one_step(resumed, other)
     assert torch.equal(straight, resumed)
+
+
+def test_a_resumed_optimizer_keeps_the_rates_it_was_built_with(tmp_path: Path) -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = torch.optim.AdamW([weight], lr=0.1, weight_decay=0.2)
+    one_step(weight, optimizer)
+    checkpoint.save_optimizer(optimizer, tmp_path / "optimizer.pt")
+    other = torch.optim.AdamW([weight], lr=0.5, weight_decay=0.0)
+    checkpoint.load_optimizer(other, tmp_path / "optimizer.pt")
+    (group,) = other.param_groups
+    assert (group["lr"], group["weight_decay"]) == (0.5, 0.0)
+    assert other.state[weight]["step"] == 1
+
+
+def test_moments_of_other_parameters_are_refused_in_one_line(tmp_path: Path) -> None:
+    weights = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
+    both = torch.optim.AdamW([{"params": [weight]} for weight in weights])
+    checkpoint.save_optimizer(both, tmp_path / "optimizer.pt")
+    with pytest.raises(UserError, match=r"optimizer\.pt: found other parameters .* objective"):
+        checkpoint.load_optimizer(torch.optim.AdamW(weights[:1]), tmp_path / "optimizer.pt")
+
+
+def test_what_is_left_of_a_deletion_cut_short_is_deleted_too(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step, text("w"), {})
+    (tmp_path / "checkpoints" / "step_000001" / "state.json").unlink()
+    checkpoint.prune(tmp_path, keep=1)
+    assert names(tmp_path) == ["step_000003"]

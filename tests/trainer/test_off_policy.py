@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from gymnasium.wrappers import TimeLimit
 
 from gflowvlm.baselines.expert import ExpertPlayer
 from gflowvlm.exact.tree import enumerate_tree
@@ -86,3 +87,15 @@ def test_an_expert_joins_the_groups_that_fail_most(policy: TabularPolicy) -> Non
     assert [t.start for t in taught] == [start[0], start[1]]
     assert all(t.episode.success for t in taught)
     assert OffPolicy(run_seed=5).teach(policy, everyone, own) == []
+
+
+def test_an_experts_game_that_was_cut_has_no_reward_and_is_left_out(policy: TabularPolicy) -> None:
+    hurried = TimeLimit(make(), 1)
+    expert = ExpertPlayer(
+        environment=hurried, environment_id=GAME, split="id", mistakes=0.0, max_reply_tokens=1
+    )
+    own = play(policy, 0, 12)
+    everyone = [p.episode for p in own]
+    taught = OffPolicy(run_seed=5, expert=expert, taught=12).teach(policy, everyone, own)
+    assert 0 < len(taught) < 12
+    assert all(p.episode.success and len(p.episode.decisions) == 1 for p in taught)

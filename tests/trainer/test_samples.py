@@ -66,7 +66,6 @@ def run(folder: Path, *, every: int, updates: int, done: int = 0) -> None:
         optimizer=torch.optim.AdamW([{"params": [talk.number], "name": "adapter"}]),
         config=TrainerConfig(max_updates=updates, samples_every=every, trackers=()),
         run_dir=folder,
-        state={},
     )
     assert trainer.run(done=done)
 

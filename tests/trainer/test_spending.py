@@ -63,7 +63,6 @@ def train(folder: Path, **settings: Any) -> tuple[Walk, Trainer]:
         optimizer=torch.optim.AdamW([{"params": [walk.number], "name": "adapter"}]),
         config=TrainerConfig(trackers=(), samples_every=0, **settings),
         run_dir=folder,
-        state={},
     )
     newest = checkpoint.latest_complete(folder)
     assert trainer.run(done=0 if newest is None else trainer.resume(newest))
