@@ -52,7 +52,9 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=positive, default=32, metavar="N", help="games side by side (32)"
     )
     parser.add_argument(
-        "--start", action="store_true", help="measure the policy that training started from"
+        "--start",
+        action="store_true",
+        help="measure also the policy that training started from",
     )
     parser.add_argument(
         "--no-references",

@@ -13,7 +13,7 @@ class LoraConfig(Section):
     """The adapter that training changes."""
 
     rank: int = Field(default=8, ge=1)
-    """Rank of each low-rank pair."""
+    """Rank of each low-rank pair; that of `policy.start`, where there is one."""
     alpha: float = Field(default=16.0, gt=0)
     """Scale of the adapter; its output is multiplied by alpha / rank."""
     targets: tuple[str, ...] | None = Field(default=None, min_length=1)
