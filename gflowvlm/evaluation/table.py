@@ -84,6 +84,15 @@ def write_measured(path: Path, measured: Measured) -> Path:
     return write_json(path, plain)
 
 
+def renew(path: Path, measured: Measured) -> Path:
+    """Write figures over those of the same policy and split; all others in the file stay."""
+    kept = read_measured(path)
+    for name, splits in measured.items():
+        anew = {m.split for m in splits}
+        kept[name] = [*(m for m in kept.get(name, ()) if m.split not in anew), *splits]
+    return write_measured(path, kept)
+
+
 def read_measured(path: Path) -> dict[str, list[Measurement]]:
     """What `write_measured` wrote; nothing where there is no such file."""
     if not path.exists():

@@ -14,7 +14,7 @@ from gflowvlm.config.training import ReferenceName
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation.measure import Measurement, enumerable, evaluation_plans, measure
 from gflowvlm.evaluation.references import NOBODY, References, play_references
-from gflowvlm.evaluation.table import print_table, read_measured, write_measured
+from gflowvlm.evaluation.table import print_table, renew
 from gflowvlm.exact.play import Rated, Rates
 from gflowvlm.exact.rewards import exact_sampler
 from gflowvlm.launch.parts import build_collector, build_policy
@@ -75,7 +75,7 @@ def evaluate(
             measured["after"] = look()
         if processes.main:
             print_table(measured)
-            write_measured(folder / name, {**read_measured(folder / name), **measured})
+            renew(folder / name, measured)
     return folder / name
 
 

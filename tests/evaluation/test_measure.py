@@ -9,7 +9,7 @@ from gflowvlm.episode import Decision, Ending, Episode, Observation, Reply, Segm
 from gflowvlm.evaluation import measure as measuring
 from gflowvlm.evaluation.coverage import Coverage
 from gflowvlm.evaluation.measure import Measurement, measure
-from gflowvlm.evaluation.table import print_table, read_measured, write_measured
+from gflowvlm.evaluation.table import print_table, read_measured, renew, write_measured
 from gflowvlm.rollouts.collect import Collector, Played
 from gflowvlm.rollouts.environments import make_environment
 from gflowvlm.rollouts.plan import Plan
@@ -110,6 +110,10 @@ def test_figures_come_back_from_their_file_and_show_in_the_table(
     assert read_measured(path) == {"before": [measured], "after": [measured]}
     assert read_measured(tmp_path / "missing.json") == {}
     print_table(read_measured(path))
+    other, again = replace(measured, split="ood"), replace(measured, seed=7)
+    renew(path, {"after": [other]})  # what was not measured anew stays
+    renew(path, {"after": [again]})
+    assert read_measured(path) == {"before": [measured], "after": [other, again]}
     shown = capsys.readouterr().out
     for word in ("before", "after", "chance", "26.9%", "100.0%", "Div@2"):
         assert word in shown
