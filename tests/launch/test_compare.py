@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gflowvlm.cli import main
-from gflowvlm.config.load import load_comparison
+from gflowvlm.config.load import load, load_comparison
 from gflowvlm.evaluation.measure import Measurement
 from gflowvlm.evaluation.share import Share
 from gflowvlm.evaluation.table import write_measured
@@ -183,6 +183,16 @@ def test_runs_that_are_finished_are_not_begun_again_and_take_no_core(
     monkeypatch.setattr(module, "run_jobs", all_done)
     assert module._run(settings, runs, 0) == {}
     assert begun == [(["subtb-seed0", "sft-seed1", "subtb-seed1"], 3)]
+
+
+def test_what_learns_from_given_replies_ends_by_its_own_number_of_updates(
+    comparison: Path,
+) -> None:
+    spin = COMPARISON.replace("{type: sft, episodes: 4}", "{type: spin, episodes: 5}")
+    comparison.write_text(spin.replace("      trainer.max_updates: 2\n", ""))
+    run = plan(*load_comparison(comparison, ["output=somewhere"]))[0]
+    own = load(ROOT / "configs/number_line/subtb.yaml").trainer.max_updates
+    assert (run.config.trainer.max_updates, run.config.expert_games) == (own, 5)
 
 
 def test_a_run_that_was_measured_by_other_games_is_measured_anew(
