@@ -56,6 +56,9 @@ class CompareConfig(Section):
     exact: bool = False
     """Whether the distance to the exact law is computed too; needs constrained actions and no
     thought. A split too large for it is named in the summary."""
+    min_mass: float | None = Field(default=None, gt=0, lt=1)
+    """With `exact`, for games too large to unfold: success alone is computed, through histories at
+    least this likely."""
 
     @field_validator("methods")
     @classmethod

@@ -34,5 +34,6 @@ def load_stored(folder: Path, overrides: Sequence[str] = ()) -> RunConfig:
             "out, or copy the folder and resume the copy"
         )
     place = folder.resolve()
-    config = load(folder / CONFIG_FILE, overrides)
+    # a folder may be called what no recipe may; its stored name says nothing that counts
+    config = load(folder / CONFIG_FILE, overrides, {"name": (None, CONFIG_FILE)})
     return config.model_copy(update={"output": place.parent, "name": place.name})

@@ -11,7 +11,8 @@
       "splits": {split: {
         "values": {figure: number | null},  # this run's own
         "measurement": evaluation.measure.Measurement.as_dict(), per start in its "by_start",
-        "exact": {"tv", "kl_to_target", "reach", ...} | {"refused": why} | null}}}],
+        "exact": {"tv", "kl_to_target", "reach", ...} | {"reach": {"low", "high"}, ...} where the
+          game is too large for its law | {"refused": why} | null}}}],
     "spent": means over the runs,
     "aggregate": {split: {figure: {"value", "low", "high", "runs"}}}}},  # see aggregate.py
   "start": {"runs", "aggregate"} of the policy that all start from,
@@ -56,9 +57,11 @@ class RunFigures:
 
     def value(self, split: str, figure: str) -> Array:
         """[starts] values of a figure on a split, or one that is exact; empty where it has none."""
-        if figure == "tv":
-            law = self.exact.get(split, {})
-            return np.array([law["tv"]] if "tv" in law else [], dtype=np.float64)
+        if figure in ("tv", "computed_reach"):
+            found = self.exact.get(split, {}).get(figure.removeprefix("computed_"))
+            if isinstance(found, Mapping):  # two limits
+                found = (found["low"] + found["high"]) / 2
+            return np.array([] if found is None else [found], dtype=np.float64)
         values = self.splits[split].by_start.get(figure, [])
         return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
 
@@ -91,6 +94,7 @@ def figures_for(samples_per_start: int) -> list[Figure]:
         Figure("diversity_classes", f"Div@{samples_per_start} classes", "higher", "number"),
         Figure("solutions", "solutions found", "higher", "share"),
         Figure("classes", "classes found", "higher", "share"),
+        Figure("computed_reach", "reach, computed", "higher", "share"),
         Figure("tv", "TV to the exact law", "lower", "number"),
         Figure("reply_entropy", "reply entropy", None, "number"),
     ]
@@ -175,7 +179,9 @@ def _references(runs: Sequence[RunFigures]) -> dict[str, dict[str, dict[str, flo
             for name in ("chance", "sampler", "optimum"):
                 rates = getattr(measured, name)
                 if rates is not None:
-                    known.setdefault(name, {}).update(reach=rates.reach, strict=rates.strict)
+                    known.setdefault(name, {}).update(
+                        reach=rates.reach, strict=rates.strict, computed_reach=rates.reach
+                    )
             if measured.coverage is not None:
                 known.setdefault("optimum", {}).update(
                     solutions=measured.coverage.best_solutions,
@@ -207,6 +213,16 @@ def _played(measured: Sequence[Measurement]) -> dict[str, dict[str, float]]:
 
 def _means(spent: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(each[name] for each in spent) / len(spent) for name in spent[0]}
+
+
+def widest(summary: Mapping[str, Any], split: str) -> float:
+    """Largest distance between the two limits of a computed reach; 0 where all are numbers."""
+    runs = [
+        run for each in (*summary["methods"].values(), summary["start"]) for run in each["runs"]
+    ]
+    found = [run["splits"][split]["exact"] for run in runs if split in run["splits"]]
+    limits = [exact.get("reach") for exact in found if exact]
+    return max((r["high"] - r["low"] for r in limits if isinstance(r, Mapping)), default=0.0)
 
 
 def _number(values: Array) -> float | None:

@@ -16,7 +16,8 @@ from gflowvlm.episode import Observation
 from gflowvlm.evaluation.views import Views
 from gflowvlm.exact.extremes import Extremes
 from gflowvlm.exact.tree import Tree
-from gflowvlm.policy.walk import Moment, Reading, Walker
+from gflowvlm.policy.moment import Moment, Reading
+from gflowvlm.policy.walk import Walker
 
 Advance = Callable[[float], None]
 """Told the share of the work that has just been done, 1 in all; for showing progress."""

@@ -106,7 +106,9 @@ class Run:
 
     def reading(self, split: str) -> list[str]:
         """Arguments of `gflowvlm` that compute the exact figures of a split."""
-        return ["evaluate", str(self.folder), "--exact", "--split", split]
+        mass = self.comparison.min_mass
+        command = ["evaluate", str(self.folder), "--exact", "--split", split]
+        return command if mass is None else [*command, "--min-mass", repr(mass)]
 
     def keep_exact(self, split: str, refusal: str | None) -> None:
         """Put the exact figures where the next split's do not replace them."""
@@ -122,7 +124,8 @@ class Run:
         exact: dict[str, Mapping[str, Any]] = {}
         for split in self.comparison.splits if self.comparison.exact else ():
             plain = json.loads(self.exact_file(split).read_text(encoding="utf-8"))
-            law = plain.get("laws", {}).get("model" if when == "after" else "start model", {})
+            policy = "model" if when == "after" else "start model"
+            law = plain.get("laws", plain).get(policy, {})  # without its whole law: two limits
             exact[split] = {**plain, **law}
         newest = checkpoint.latest_complete(self.folder)
         assert newest is not None, self.folder
@@ -160,6 +163,11 @@ def plan(comparison: CompareConfig, recipes: Mapping[str, RunConfig]) -> list[Ru
 def require_fair(comparison: CompareConfig, recipes: Mapping[str, RunConfig]) -> None:
     """Same start, same game, same way of replying, same target for all that have one."""
     (first, one), *others = recipes.items()
+    if comparison.min_mass is not None and not comparison.exact:
+        raise UserError(
+            f"found min_mass = {comparison.min_mass:g} with exact: false, expected it where "
+            "success is computed: set exact to true or leave min_mass out"
+        )
     if comparison.exact and (one.policy.actions != "constrained" or one.policy.thought):
         raise UserError(
             f"found exact: true with policy.actions: {one.policy.actions} and policy.thought: "

@@ -24,6 +24,7 @@ from gflowvlm.prompting.messages import UserTurn
 _TEXT_KEYS = {"input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"}
 _MISSPELT_END = "<\\s>"  # what the template of LLaVA-1.6-Mistral writes for its end of text
 _MARKS = ("Reply0mark", "Reply1mark")  # stand for replies; plain letters survive every template
+_CHUNKS_KEPT = 64  # the games of a group begin alike, and often go on alike
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,11 @@ def _closed_up(text: str) -> str:
 
 
 class Chat:
-    """Turns user turns into chunks, for one processor and its chat template."""
+    """Turns user turns into chunks, for one processor and its chat template.
+
+    Turns that say and show the same give the same chunk with the very same tensors, unless too
+    many others came between them; so those who read it see what need not be read twice.
+    """
 
     def __init__(
         self,
@@ -58,6 +63,7 @@ class Chat:
         self.vocabulary = vocabulary
         self.family = family
         self._render = lru_cache(maxsize=1024)(self._render_uncached)
+        self._process = lru_cache(maxsize=_CHUNKS_KEPT)(self._process_uncached)
         if not (getattr(processor, "chat_template", None) or vocabulary.tokenizer.chat_template):
             raise UserError(
                 "the model has no chat template, and no way is known to talk to it: add "
@@ -69,7 +75,7 @@ class Chat:
 
     def opening(self, turn: UserTurn) -> Chunk:
         """Chunk 0."""
-        return self._process(self._before_first(turn), turn, first=True)
+        return self._chunk(self._before_first(turn), turn, first=True)
 
     def following(self, turn: UserTurn) -> Chunk:
         """Chunk t > 0, without the end-of-turn token of the reply before it.
@@ -79,7 +85,7 @@ class Chat:
         """
         self.require_append_only()
         text = self._between(turn)[len(self._closing_text) :]
-        return self._process(text, turn, first=False)
+        return self._chunk(text, turn, first=False)
 
     def _before_first(self, turn: UserTurn) -> str:
         text = self.vocabulary.neutralise(turn.text)
@@ -165,11 +171,19 @@ class Chat:
             )
         self._appends = True
 
-    def _process(self, text: str, turn: UserTurn, *, first: bool) -> Chunk:
-        """Run the processor on one chunk."""
+    def _chunk(self, text: str, turn: UserTurn, *, first: bool) -> Chunk:
+        image = turn.image
+        picture = None if image is None else (image.shape, image.tobytes())
+        return self._process(text, picture, first)
+
+    def _process_uncached(
+        self, text: str, picture: tuple[tuple[int, ...], bytes] | None, first: bool
+    ) -> Chunk:
+        """Run the processor on one chunk; a picture is the shape and bytes of its uint8 array."""
         options = dict(self.family.processor_options)
-        if turn.image is not None:
-            options["images"] = [Image.fromarray(turn.image)]
+        if picture is not None:
+            shape, pixels = picture
+            options["images"] = [Image.fromarray(np.frombuffer(pixels, np.uint8).reshape(shape))]
         bos = self.vocabulary.tokenizer.bos_token
         # A template that writes the beginning-of-text token itself must not get a second one.
         if not first or (bos is not None and text.startswith(bos)):

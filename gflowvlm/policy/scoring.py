@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gflowvlm.batch import Row, StepScores
 from gflowvlm.episode import Segment
+from gflowvlm.policy.alike import distinct
 from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.heads import FlowHead, ValueHead
 from gflowvlm.policy.language_head import LanguageHead
@@ -17,7 +18,7 @@ from gflowvlm.policy.language_head import LanguageHead
 class _Sampled:
     """The sampled tokens of some rows, rows one after the other."""
 
-    row: Tensor  # [M] which row
+    row: Tensor  # [M] which row that the model read
     position: Tensor  # [M] where the token stands
     decision: Tensor  # [M] which of all D decisions it belongs to
     is_action: Tensor  # [M] bool
@@ -35,13 +36,16 @@ def score_rows(
 ) -> StepScores:
     """Scores of the sampled tokens of `rows`, differentiable where the model is.
 
-    A token at position p is predicted from the hidden state at p - 1.
+    A token at position p is predicted from the hidden state at p - 1. Rows of the same tokens and
+    pictures go through the model once, however many episodes they are of.
     """
-    ids, mask, types = pad_rows(rows, backbone)
-    start = torch.zeros(len(rows), dtype=torch.long, device=backbone.device)
-    vision = backbone.merge([image for row in rows for image in row.vision])
+    firsts, place = distinct((row.input_ids, row.vision) for row in rows)
+    read = [rows[first] for first in firsts]
+    ids, mask, types = pad_rows(read, backbone)
+    start = torch.zeros(len(read), dtype=torch.long, device=backbone.device)
+    vision = backbone.merge([image for row in read for image in row.vision])
     hidden, _ = backbone.hidden(ids, mask, start, types=types, vision=vision)
-    sampled = _sampled_of(rows, backbone.device)
+    sampled = _sampled_of(rows, place, backbone.device)
     log_prob, entropy, done = language.score(
         hidden[sampled.row, sampled.position - 1],
         ids[sampled.row, sampled.position],
@@ -55,8 +59,8 @@ def score_rows(
         thought_log_prob=empty.index_add(0, sampled.decision, thought),
         action_log_prob=empty.index_add(0, sampled.decision, action),
         entropy=empty.index_add(0, sampled.decision, entropy),
-        flow=None if flow_head is None else flow_head(_states(rows, hidden)),
-        value=None if value_head is None else value_head(_states(rows, hidden)),
+        flow=None if flow_head is None else flow_head(_states(rows, place, hidden)),
+        value=None if value_head is None else value_head(_states(rows, place, hidden)),
         token_log_prob=log_prob,
         token_decision=sampled.decision,
         log_p_done=None if language.done is None else _per_decision(done, sampled),
@@ -85,12 +89,12 @@ def pad_rows(rows: Sequence[Row], backbone: Backbone) -> tuple[Tensor, Tensor, T
     return padded([row.input_ids for row in rows], backbone.pad_id), mask, types
 
 
-def _sampled_of(rows: Sequence[Row], device: torch.device) -> _Sampled:
+def _sampled_of(rows: Sequence[Row], place: Sequence[int], device: torch.device) -> _Sampled:
     row_of, positions, decisions, actions = [], [], [], []
     allowed: list[tuple[int, ...] | None] = []
     first: list[bool] = []
     before = 0
-    for index, row in enumerate(rows):
+    for index, row in zip(place, rows, strict=True):
         for position, decision in enumerate(row.decision_of):
             if decision < 0:
                 continue
@@ -112,8 +116,8 @@ def _sampled_of(rows: Sequence[Row], device: torch.device) -> _Sampled:
     )
 
 
-def _states(rows: Sequence[Row], hidden: Tensor) -> Tensor:
+def _states(rows: Sequence[Row], place: Sequence[int], hidden: Tensor) -> Tensor:
     """[D + N, H] hidden states at each row's T + 1 states."""
-    row_of = [index for index, row in enumerate(rows) for _ in row.state_at]
+    row_of = [index for index, row in zip(place, rows, strict=True) for _ in row.state_at]
     position = [at for row in rows for at in row.state_at]
     return hidden[row_of, position]

@@ -13,6 +13,7 @@ from gflowvlm.batch import Row
 from gflowvlm.config.policy import Layout
 from gflowvlm.episode import Observation, Reply
 from gflowvlm.errors import UserError
+from gflowvlm.policy.alike import distinct
 from gflowvlm.policy.backbone import Backbone, compact
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.expert import say
@@ -141,9 +142,16 @@ class VLMSession:
             self._slots[slot].fed = self._slots[slot].seen = 0
 
     def _prefill(self, live: Sequence[Slot]) -> Tensor:
-        """Feed each slot's unfed tokens; [B, H] hidden state at each one's last."""
+        """Feed each slot's unfed tokens; [B, H] hidden state at each one's last.
+
+        Slots that begin alike, as those of a group do, are fed once; each gets a copy of the cache.
+        """
         backbone, device = self._backbone, self._mask.device
-        new = [slot.unfed() for slot in live]
+        everyones = [(slot.unfed(), slot.unseen()) for slot in live]
+        firsts, place = distinct(everyones)
+        if self._mask.shape[1] > 0 or len(firsts) == len(live):  # their pasts differ, or they do
+            firsts, place = list(range(len(live))), None
+        new = [everyones[first][0] for first in firsts]
         width = max(map(len, new))
         ids = torch.tensor(
             [[*n, *[backbone.pad_id] * (width - len(n))] for n in new], device=device
@@ -153,19 +161,25 @@ class VLMSession:
         types = None
         if backbone.family.positions == "mrope":
             types = (ids == self._image_id).long()
-        self._mask = torch.cat([self._mask, real], 1)
+        self._mask = torch.cat([self._mask[: len(new)], real], 1)
         hidden, self._position = backbone.hidden(
             ids,
             self._mask,
-            self._position,
+            self._position[: len(new)],
             types=types,
-            vision=backbone.merge([image for slot in live for image in slot.unseen()]),
+            vision=backbone.merge([image for first in firsts for image in everyones[first][1]]),
             cache=self._cache,
         )
         for slot in live:
             slot.fed, slot.seen = len(slot.transcript.ids), len(slot.transcript.vision)
-        self._mask = compact(self._cache, self._mask)
-        return hidden[torch.arange(len(live), device=device), length - 1]
+        last = hidden[torch.arange(len(new), device=device), length - 1]
+        if place is None:
+            self._mask = compact(self._cache, self._mask)
+            return last
+        copies = torch.tensor(place, device=device)
+        self._mask = compact(self._cache, self._mask, copies)
+        self._position = self._position[copies]
+        return last[copies]
 
     def _decode(self, live: Sequence[Slot], noise: NDArray[np.float64], hidden: Tensor) -> None:
         """Sample and feed token by token until every reply is over.

@@ -7,7 +7,7 @@ For policies whose replies are actions alone: then an action's probability is on
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -17,41 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
-from gflowvlm.episode import Observation
 from gflowvlm.errors import UserError
 from gflowvlm.policy.backbone import compact
 from gflowvlm.policy.chat import Chunk
+from gflowvlm.policy.moment import Moment, Reading
 from gflowvlm.policy.slots import FORCED_OPENING
 from gflowvlm.policy.trie import TokenTrie
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.prompting.messages import UserTurn, next_turn
 from gflowvlm.prompting.reply import format_reply
-
-
-@dataclass(frozen=True, eq=False)
-class Moment:
-    """A history as a policy sees it; each is a key of its own."""
-
-    observations: tuple[Observation, ...]  # [t+1]
-    actions: tuple[int, ...] = ()  # [t]  indices into the legal actions
-
-    def then(self, action: int, observation: Observation) -> "Moment":
-        """The history after one more action."""
-        return Moment((*self.observations, observation), (*self.actions, action))
-
-    @property
-    def legal(self) -> tuple[str, ...]:
-        """Words of the actions that are open."""
-        return self.observations[-1].legal_actions
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """What the policy says at a history."""
-
-    log_prob: NDArray[np.float64]  # [A]  of each legal action, nats; adds up to one
-    log_flow: float | None  # what the flow head says, nats; None without one
-
 
 T = TypeVar("T")
 _CHUNKS_KEPT = 512  # pictures as the model takes them; small games show fewer
@@ -60,15 +34,22 @@ Continue = Callable[[Moment, Reading], Sequence[Moment]]
 """Takes what is said at a history and gives those of its continuations to be read as well."""
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
+class _Past:
+    """What has been read of some histories, to be read on from."""
+
+    cache: DynamicCache
+    mask: Tensor  # [B, C]
+    position: Tensor  # [B] next free
+
+
+@dataclass(frozen=True, eq=False)
 class _Batch:
-    """Histories of one depth, and the cache of those they continue."""
+    """Histories of one depth, and what they continue."""
 
     moments: Sequence[Moment]
-    cache: DynamicCache | None = None  # of the batch before; None at starts
-    mask: Tensor | None = None  # [B', C] of that cache
-    position: Tensor | None = None  # [B'] its next free positions
-    parents: list[int] = field(default_factory=list)  # row of that cache that each continues
+    past: _Past | None = None  # of the batch before; None where nothing is read on
+    parents: Sequence[int] = ()  # row of that past that each continues
 
 
 class Walker:
@@ -105,13 +86,39 @@ class Walker:
         self.policy.model.train(False)
         frozen = adapters.reference() if reference and adapters else nullcontext()
         with frozen:
+            known: dict[int, tuple[Moment, Reading]] = {}
             stack = [_Batch(part) for part in _parts(starts, self.batch_size)]
             while stack:
+                batch = stack.pop()
+                if self.policy.settings.layout == "none":
+                    readings, past = self._look_up(batch, known, flows=not reference), None
+                else:
+                    readings, past = self._read(batch, flows=not reference)
+                said = zip(batch.moments, readings, strict=True)
+                after = [(row, m) for row, each in enumerate(said) for m in follow(*each)]
+                parts = _parts(after, self.batch_size)
                 # Reversed, so that what lies near is read first and caches are soon let go.
-                stack += reversed(self._read(stack.pop(), follow, flows=not reference))
+                stack += [
+                    _Batch([m for _, m in part], past, [row for row, _ in part])
+                    for part in reversed(parts)
+                ]
 
-    def _read(self, batch: _Batch, follow: Continue, *, flows: bool) -> list[_Batch]:
-        """Read one batch and give the batches that continue it."""
+    def _look_up(
+        self, batch: _Batch, known: dict[int, tuple[Moment, Reading]], *, flows: bool
+    ) -> list[Reading]:
+        """What a policy without a memory says: the same wherever it sees the same.
+
+        `known` goes by the observation's id and keeps the moment, so that it stays that one's.
+        """
+        seen = [id(moment.observations[-1]) for moment in batch.moments]
+        new = {at: m for at, m in zip(seen, batch.moments, strict=True) if at not in known}
+        if new:
+            readings, _ = self._read(_Batch(list(new.values())), flows=flows)
+            known.update(zip(new, zip(new.values(), readings, strict=True), strict=True))
+        return [known[at][1] for at in seen]
+
+    def _read(self, batch: _Batch, *, flows: bool) -> tuple[list[Reading], _Past]:
+        """What the policy says at a batch of histories, and what is to be read on from."""
         new, state_at = zip(*(self._tokens(moment) for moment in batch.moments), strict=True)
         cache, mask, start = self._past(batch)
         vision = self.policy.backbone.merge([self._chunk(m).vision for m in batch.moments])
@@ -127,27 +134,18 @@ class Walker:
             at = hidden[rows, torch.tensor(state_at, device=hidden.device)]
             log_flow = self.policy.flow_head(at).double().tolist()
         last = hidden[rows, torch.tensor([len(n) - 1 for n in new], device=hidden.device)]
-        log_probs = self._choices(batch.moments, last, cache, mask, position)
-        following: list[tuple[int, Moment]] = []
-        for row, moment in enumerate(batch.moments):
-            said = follow(moment, Reading(log_probs[row], log_flow[row]))
-            following += [(row, after) for after in said]
-        return [
-            _Batch([m for _, m in part], cache, mask, position, [row for row, _ in part])
-            for part in _parts(following, self.batch_size)
-        ]
+        past = _Past(cache, mask, position)
+        log_probs = self._choices(batch.moments, last, past)
+        return [Reading(*said) for said in zip(log_probs, log_flow, strict=True)], past
 
     def _past(self, batch: _Batch) -> tuple[DynamicCache, Tensor, Tensor]:
         """Cache, mask [B, C] and next positions [B] that a batch is fed on."""
         device = self.policy.backbone.device
-        if batch.cache is None or not self._appends:
+        if batch.past is None or not self._appends:
             empty = torch.zeros(len(batch.moments), 0, dtype=torch.long, device=device)
             return DynamicCache(), empty, torch.zeros(len(empty), dtype=torch.long, device=device)
-        assert batch.mask is not None, "a cache comes with its mask"
-        assert batch.position is not None, "and with its positions"
         rows = torch.tensor(batch.parents, device=device)
-        cache, mask = _fork(batch.cache, batch.mask, rows)
-        return cache, mask, batch.position[rows]
+        return *_fork(batch.past, rows), batch.past.position[rows]
 
     def _feed(
         self,
@@ -174,17 +172,12 @@ class Walker:
         return hidden, mask, position
 
     def _choices(
-        self,
-        moments: Sequence[Moment],
-        last: Tensor,
-        cache: DynamicCache,
-        mask: Tensor,
-        position: Tensor,
+        self, moments: Sequence[Moment], last: Tensor, past: _Past
     ) -> list[NDArray[np.float64]]:
         """Log-prob of each legal action: the sum over the choices on its path of tokens.
 
-        `last` [B, H] is what the first token of each history's action is predicted from; `cache`
-        is of the whole histories, with its `mask` and next `position`, and is left as it is.
+        `last` [B, H] is what the first token of each history's action is predicted from; `past` is
+        of the whole histories and is left as it is.
         """
         tries = [self.policy.rules.trie(moment.legal) for moment in moments]
         found: dict[tuple[int, tuple[int, ...]], dict[int, float]] = {
@@ -192,9 +185,9 @@ class Walker:
         }
         probes = [(row, path) for row, trie in enumerate(tries) for path in self._probes(trie)]
         for part in _parts(probes, self.batch_size):
-            rows = torch.tensor([row for row, _ in part], device=mask.device)
-            past, seen = _fork(cache, mask, rows)
-            hidden, _, _ = self._feed([p for _, p in part], past, seen, position[rows], None)
+            rows = torch.tensor([row for row, _ in part], device=last.device)
+            cache, mask = _fork(past, rows)
+            hidden, _, _ = self._feed([p for _, p in part], cache, mask, past.position[rows], None)
             inner = [
                 (row, path[: n + 1], hidden[place, n], tries[row].at(path[: n + 1]))
                 for place, (row, path) in enumerate(part)
@@ -290,10 +283,10 @@ def _parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[first : first + size] for first in range(0, len(items), size)]
 
 
-def _fork(cache: DynamicCache, mask: Tensor, rows: Tensor) -> tuple[DynamicCache, Tensor]:
+def _fork(past: _Past, rows: Tensor) -> tuple[DynamicCache, Tensor]:
     """A copy of some rows of a cache, without holes, and its mask."""
     copy = DynamicCache()
-    layers: Any = cache.layers
+    layers: Any = past.cache.layers
     for number, layer in enumerate(layers):
         copy.update(layer.keys[rows], layer.values[rows], number)
-    return copy, compact(copy, mask[rows])
+    return copy, compact(copy, past.mask[rows])

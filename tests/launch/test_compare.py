@@ -99,6 +99,8 @@ def test_methods_share_all_but_what_they_override(comparison: Path) -> None:
         (["splits=[idd]"], "expected one of id, ood"),
         (["methods.b={overrides: {trainer.warmup_updates: 9}}"], "warmup_updates = 9 beyond"),
         (["overrides.policy.thought=true"], "exact: true with policy.actions"),
+        (["exact=false", "min_mass=1.0e-6"], "min_mass = 1e-06 with exact: false"),
+        (["min_mass=1"], "min_mass: found 1, expected"),
         (["--resume"], "found no comparison"),
     ],
 )
@@ -212,6 +214,33 @@ def test_a_run_that_was_measured_by_other_games_is_measured_anew(
         assert runs[0].measured
     expected = "--episodes 4 --samples-per-start 2 --seed 0 --split id --start"
     assert runs[0].measuring() == ["evaluate", str(runs[0].folder), *expected.split()]
+
+
+def test_in_a_game_too_large_for_its_law_the_middle_of_two_limits_is_compared(
+    comparison: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = [f"output={tmp_path}", "name=x", "min_mass=1.0e-6"]
+    settings, recipes = load_comparison(comparison, changes)
+    runs = plan(settings, recipes)
+    assert runs[0].reading("id")[-2:] == ["--min-mass", "1e-06"]
+    for run, low in zip(runs, (0.40, 0.30, 0.44, 0.31), strict=True):
+        own = Measured(split="id", episodes=4, samples_per_start=2, seed=run.seed)
+        write_measured(run.folder / "evaluation.json", {"before": [own], "after": [own]})
+        limits = {"reach": {"low": low, "high": low + 0.02}}
+        laws = {"model": limits, "start model": {"reach": {"low": 0.1, "high": 0.15}}}
+        (run.folder / "exact.json").write_text(json.dumps({"id": laws}))
+        run.keep_exact("id", None)
+        saved = run.folder / "checkpoints/step_000002"
+        saved.mkdir(parents=True)
+        (saved / "state.json").write_text('{"step": 2}')
+    summary = sys.modules["gflowvlm.launch.compare"]._summarise(settings, runs, {})
+    found = json.loads(summary.read_text())
+    sft, subtb = (found["methods"][each]["aggregate"]["id"] for each in ("sft", "subtb"))
+    assert sft["computed_reach"]["value"] == pytest.approx((0.41 + 0.45) / 2)
+    assert subtb["computed_reach"]["value"] == pytest.approx((0.31 + 0.32) / 2)
+    assert found["start"]["aggregate"]["id"]["computed_reach"]["value"] == pytest.approx(0.125)
+    assert "tv" not in sft
+    assert "the middle of two limits, 5.00 points apart at most" in capsys.readouterr().out
 
 
 @pytest.mark.slow

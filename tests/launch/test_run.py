@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from gflowvlm.cli import main
+from gflowvlm.config.stored import load_stored
 from gflowvlm.trainer.checkpoint import complete
 from gflowvlm.trainer.tracking import read_metrics
 
@@ -82,7 +83,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(finished: Path, tmp_path: 
 def test_a_copied_run_goes_on_where_it_lies_and_a_refusal_leaves_it_as_it_was(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = tmp_path / "copy"
+    copy = tmp_path / "copy (1)"
     shutil.copytree(finished, copy)
     before = (copy / "config.json").read_bytes()
     resume = ["train", str(copy), "--resume"]
@@ -93,6 +94,7 @@ def test_a_copied_run_goes_on_where_it_lies_and_a_refusal_leaves_it_as_it_was(
     more = ["trainer.max_updates=5", "trainer.head_learning_rate=1.0e-5"]
     assert main([*resume, *more, "evaluation.at_end=false"]) == 0
     assert [len(read_metrics(each)) for each in (finished, copy)] == [4, 5]
+    assert load_stored(copy).run_dir == copy.resolve()
     stored = torch.load(complete(copy)[-1] / "optimizer.pt", weights_only=True)
     assert 1e-5 in [group["lr"] for group in stored["param_groups"]]
 

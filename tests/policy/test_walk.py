@@ -1,16 +1,19 @@
 """What is read along the branches of a game, against rows scored one by one."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from gflowvlm.episode import Observation
 from gflowvlm.errors import UserError
+from gflowvlm.policy.moment import Moment, Reading
 from gflowvlm.policy.vlm import VLMPolicy
-from gflowvlm.policy.walk import Moment, Reading, Walker
+from gflowvlm.policy.walk import Walker
 from gflowvlm.prompting.reply import format_reply
 
 WORDS = ("shelf 1", "shelf 11", "shelf 2")  # several tokens each, one the beginning of another
@@ -41,8 +44,12 @@ def read_all(
 
 
 def shown(seen: Callable[..., Observation], actions: tuple[int, ...]) -> Observation:
+    return seen(*look_after(actions))
+
+
+def look_after(actions: tuple[int, ...]) -> tuple[int, int, tuple[str, ...]]:
     words = WORDS[::-1] if actions[-1:] == (2,) else WORDS  # they may change on the way
-    return seen(1 + sum(3**n * (a + 1) for n, a in enumerate(actions)) % 3, len(actions), words)
+    return 1 + sum(3**n * (a + 1) for n, a in enumerate(actions)) % 3, len(actions), words
 
 
 def scored(
@@ -75,8 +82,8 @@ def some_flow(policy: VLMPolicy) -> None:
 
 @pytest.mark.parametrize(
     "history",
-    [{}, {"layout": "rewritten"}, {"layout": "rewritten", "history_length": 1}],
-    ids=["transcript", "rewritten", "shortened"],
+    [{}, {"layout": "rewritten"}, {"layout": "rewritten", "history_length": 1}, {"layout": "none"}],
+    ids=["transcript", "rewritten", "shortened", "none"],
 )
 @pytest.mark.parametrize("reference", [False, True])
 def test_every_history_is_read_as_its_row_is_scored(
@@ -88,7 +95,7 @@ def test_every_history_is_read_as_its_row_is_scored(
 ) -> None:
     policy = adapted(folder, **PLAIN, **history)
     some_flow(policy)
-    found = read_all(policy, observe, batch_size=4, reference=reference)
+    found = read_all(policy, lru_cache(observe), batch_size=4, reference=reference)
     truth = scored(policy, observe, reference=reference)
     assert len(found) == 1 + 3 + 9
     for actions, (log_prob, flow) in truth.items():
@@ -96,11 +103,31 @@ def test_every_history_is_read_as_its_row_is_scored(
         assert reading.log_prob[actions[-1]] == pytest.approx(log_prob, abs=2e-4)
         assert reading.log_flow == (None if reference else pytest.approx(flow, abs=1e-3))
     # log-probs that hardly differ would hide errors, so would flows
-    assert len({round(log_prob, 1) for log_prob, _ in truth.values()}) > 10
+    looks = {look_after(actions[:-1]) for actions in truth}
+    assert len({round(log_prob, 1) for log_prob, _ in truth.values()}) > len(looks)
     for reading in found.values():
         assert abs(sum(map(float, torch.tensor(reading.log_prob).exp()))) == pytest.approx(
             1, abs=1e-12
         )
+
+
+def test_without_a_memory_what_looks_alike_is_read_once(
+    llava_folder: Path,
+    adapted: Callable[..., VLMPolicy],
+    observe: Callable[..., Observation],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy, sizes = adapted(llava_folder, layout="none", **PLAIN), []
+    read = Walker._read
+
+    def counted(self: Walker, batch: Any, *, flows: bool) -> Any:
+        sizes.append(len(batch.moments))
+        return read(self, batch, flows=flows)
+
+    monkeypatch.setattr(Walker, "_read", counted)
+    found = read_all(policy, lru_cache(observe), batch_size=4)
+    assert len(found) == 1 + 3 + 9
+    assert sum(sizes) == len({look_after(actions) for actions in found}) < 13
 
 
 def test_only_what_is_asked_for_is_read(

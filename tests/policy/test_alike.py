@@ -1,0 +1,100 @@
+"""What is the same is read once, and that changes nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gflowvlm.episode import Observation, Reply
+from gflowvlm.policy.alike import distinct
+from gflowvlm.policy.backbone import Backbone
+from gflowvlm.policy.base import EpisodeKey
+from gflowvlm.policy.vlm import VLMPolicy
+
+Observe = Callable[..., Observation]
+MakePolicy = Callable[..., VLMPolicy]
+
+STARTS = (0, 0, 1, 0, 1)  # of five slots: two groups, interleaved
+LAYOUTS = ["transcript", "rewritten", "none"]
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows of every batch that a model reads."""
+    sizes: list[int] = []
+    hidden = Backbone.hidden
+
+    def counted(self: Backbone, ids: torch.Tensor, *args: Any, **options: Any) -> Any:
+        sizes.append(len(ids))
+        return hidden(self, ids, *args, **options)
+
+    monkeypatch.setattr(Backbone, "hidden", counted)
+    return sizes
+
+
+def play(policy: VLMPolicy, observe: Observe, slots: range) -> tuple[list[list[Reply]], list[Any]]:
+    """Three turns of some of the five slots, with the noise that each always gets."""
+    session = policy.session([EpisodeKey(3, slot) for slot in slots])
+    replies: list[list[Reply]] = [[] for _ in slots]
+    for turn in range(3):
+        seen = {place: observe(STARTS[slot], turn) for place, slot in enumerate(slots)}
+        for place, reply in session.reply(seen).items():
+            replies[place].append(reply)
+    return replies, [session.rows(place) for place in range(len(slots))]
+
+
+@pytest.mark.parametrize("family", ["llava_folder", "qwen_folder"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_group_reads_its_first_picture_once_and_plays_as_each_would_alone(
+    family: str,
+    layout: str,
+    observe: Observe,
+    adapted: MakePolicy,
+    batches: list[int],
+    request: pytest.FixtureRequest,
+) -> None:
+    policy = adapted(request.getfixturevalue(family), layout=layout)
+    together, _ = play(policy, observe, range(5))
+    assert batches[:2] == [2, 5]  # both groups' prompts, then a token of each slot
+    for slot in range(5):
+        alone, _ = play(policy, observe, range(slot, slot + 1))
+        assert [reply.text for reply in together[slot]] == [reply.text for reply in alone[0]]
+        for one, other in zip(together[slot], alone[0], strict=True):
+            assert one.log_probs == pytest.approx(other.log_probs, abs=1e-4)
+
+
+def test_equal_rows_are_scored_once_and_count_each(
+    llava_folder: Path, observe: Observe, adapted: MakePolicy, batches: list[int]
+) -> None:
+    policy = adapted(llava_folder, actions="constrained", thought=False, layout="none")
+    _, played = play(policy, observe, range(5))
+    rows = [row for episode in played for row in episode]
+    kinds = len({(row.input_ids, id(row.vision[0])) for row in rows})
+    assert kinds < len(rows)
+
+    def gradient() -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+        scores = policy.score(rows)
+        assert scores.flow is not None
+        policy.model.zero_grad()
+        weights = torch.arange(1.0, len(rows) + 1)
+        (scores.action_log_prob * weights).sum().backward()
+        adapter = policy.parameter_groups()["adapter"]
+        found = [p.grad.clone() for p in adapter if p.grad is not None]
+        return scores.action_log_prob.detach(), scores.flow.detach(), found
+
+    batches.clear()
+    once = gradient()
+    assert batches == [kinds]
+    rows = [replace(row, vision=tuple(dict(image) for image in row.vision)) for row in rows]
+    each = gradient()
+    assert batches == [kinds, len(rows)]
+    torch.testing.assert_close(once, each, atol=2e-4, rtol=1e-3)
+
+
+def test_other_pictures_or_tokens_are_another_kind() -> None:
+    image, copy = {"pixel_values": torch.ones(1)}, {"pixel_values": torch.ones(1)}
+    sequences = [([1, 2], [image]), ([1], [image]), ([1, 2], [copy]), ([1, 2], [image])]
+    assert distinct(sequences) == ([0, 1, 2], [0, 1, 2, 0])
