@@ -13,6 +13,7 @@ from gflowvlm.policy.alike import distinct
 from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.vlm import VLMPolicy
+from gflowvlm.prompting.messages import UserTurn
 
 Observe = Callable[..., Observation]
 MakePolicy = Callable[..., VLMPolicy]
@@ -70,6 +71,8 @@ def test_equal_rows_are_scored_once_and_count_each(
     llava_folder: Path, observe: Observe, adapted: MakePolicy, batches: list[int]
 ) -> None:
     policy = adapted(llava_folder, actions="constrained", thought=False, layout="none")
+    assert policy.flow_head is not None
+    torch.nn.init.normal_(policy.flow_head.output.weight)  # a fresh one answers the same everywhere
     _, played = play(policy, observe, range(5))
     rows = [row for episode in played for row in episode]
     kinds = len({(row.input_ids, id(row.vision[0])) for row in rows})
@@ -92,6 +95,20 @@ def test_equal_rows_are_scored_once_and_count_each(
     each = gradient()
     assert batches == [kinds, len(rows)]
     torch.testing.assert_close(once, each, atol=2e-4, rtol=1e-3)
+
+
+def test_equal_turns_are_one_chunk_with_the_picture_that_was_shown(
+    llava_folder: Path, observe: Observe, adapted: MakePolicy
+) -> None:
+    policy = adapted(llava_folder)
+    turns = [UserTurn(image=observe(slot, 0).image, text="look") for slot in STARTS]
+    chunks = [policy.chat.opening(turn) for turn in turns]
+    assert chunks[0] is chunks[1] is chunks[3]
+    assert chunks[2] is chunks[4]
+    processor = policy.processor.image_processor
+    for turn, chunk in zip(turns, chunks, strict=True):
+        expected = processor(turn.image, return_tensors="pt")["pixel_values"]
+        torch.testing.assert_close(chunk.vision["pixel_values"], expected)
 
 
 def test_other_pictures_or_tokens_are_another_kind() -> None:
