@@ -129,9 +129,7 @@ class VLMSession:
             self._start_anew(slots)
             return
         rows = [row_of[slot] for slot in slots]
-        kept = None if slots == before else torch.tensor(rows, device=self._mask.device)
-        self._mask = compact(self._cache, self._mask, kept)
-        self._position = self._position if kept is None else self._position[kept]
+        self._pick(None if slots == before else rows)
 
     def _start_anew(self, slots: list[int]) -> None:
         """Empty the cache: each slot's next tokens are the first of a transcript."""
@@ -141,17 +139,36 @@ class VLMSession:
         for slot in slots:
             self._slots[slot].fed = self._slots[slot].seen = 0
 
+    def _pick(self, rows: Sequence[int] | None) -> None:
+        """Make the batch consist of these of its rows, some perhaps several times; None for all."""
+        index = None if rows is None else torch.tensor(rows, device=self._mask.device)
+        self._mask = compact(self._cache, self._mask, index)
+        self._position = self._position if index is None else self._position[index]
+
     def _prefill(self, live: Sequence[Slot]) -> Tensor:
         """Feed each slot's unfed tokens; [B, H] hidden state at each one's last.
 
-        Slots that begin alike, as those of a group do, are fed once; each gets a copy of the cache.
+        Slots whose games have been the same so far are fed once; each gets a copy of the cache.
+        """
+        firsts, place = distinct(
+            ((slot.fed, *slot.transcript.ids), slot.transcript.vision) for slot in live
+        )
+        some = [live[first] for first in firsts]
+        if len(some) < len(live):
+            self._pick(firsts)
+        hidden = self._feed(some)
+        for slot in live:
+            slot.fed, slot.seen = len(slot.transcript.ids), len(slot.transcript.vision)
+        self._pick(place if len(some) < len(live) else None)
+        return hidden[place]
+
+    def _feed(self, live: Sequence[Slot]) -> Tensor:
+        """Feed the unfed tokens of the slots of the batch; [B, H] hidden state at each one's last.
+
+        Leaves holes in the cache where some are fewer.
         """
         backbone, device = self._backbone, self._mask.device
-        everyones = [(slot.unfed(), slot.unseen()) for slot in live]
-        firsts, place = distinct(everyones)
-        if self._mask.shape[1] > 0 or len(firsts) == len(live):  # their pasts differ, or they do
-            firsts, place = list(range(len(live))), None
-        new = [everyones[first][0] for first in firsts]
+        new = [slot.unfed() for slot in live]
         width = max(map(len, new))
         ids = torch.tensor(
             [[*n, *[backbone.pad_id] * (width - len(n))] for n in new], device=device
@@ -161,25 +178,16 @@ class VLMSession:
         types = None
         if backbone.family.positions == "mrope":
             types = (ids == self._image_id).long()
-        self._mask = torch.cat([self._mask[: len(new)], real], 1)
+        self._mask = torch.cat([self._mask, real], 1)
         hidden, self._position = backbone.hidden(
             ids,
             self._mask,
-            self._position[: len(new)],
+            self._position,
             types=types,
-            vision=backbone.merge([image for first in firsts for image in everyones[first][1]]),
+            vision=backbone.merge([image for slot in live for image in slot.unseen()]),
             cache=self._cache,
         )
-        for slot in live:
-            slot.fed, slot.seen = len(slot.transcript.ids), len(slot.transcript.vision)
-        last = hidden[torch.arange(len(new), device=device), length - 1]
-        if place is None:
-            self._mask = compact(self._cache, self._mask)
-            return last
-        copies = torch.tensor(place, device=device)
-        self._mask = compact(self._cache, self._mask, copies)
-        self._position = self._position[copies]
-        return last[copies]
+        return hidden[torch.arange(len(live), device=device), length - 1]
 
     def _decode(self, live: Sequence[Slot], noise: NDArray[np.float64], hidden: Tensor) -> None:
         """Sample and feed token by token until every reply is over.
