@@ -57,8 +57,8 @@ class CompareConfig(Section):
     """Whether the distance to the exact law is computed too; needs constrained actions and no
     thought. A split too large for it is named in the summary."""
     min_mass: float | None = Field(default=None, gt=0, lt=1)
-    """With `exact`, for games too large to unfold: success alone is computed, through histories at
-    least this likely."""
+    """With `exact`, for games too large to unfold: instead of the law success is computed, through
+    histories at least this likely, between two limits; their middle is compared."""
 
     @field_validator("methods")
     @classmethod

@@ -11,8 +11,8 @@
       "splits": {split: {
         "values": {figure: number | null},  # this run's own
         "measurement": evaluation.measure.Measurement.as_dict(), per start in its "by_start",
-        "exact": {"tv", "kl_to_target", "reach", ...} | {"reach": {"low", "high"}, ...} where the
-          game is too large for its law | {"refused": why} | null}}}],
+        "exact": {"tv", "kl_to_target", "reach", ...} | {"reach": {"low", "high"}, ...} with a
+          min_mass | {"refused": why} | null}}}],
     "spent": means over the runs,
     "aggregate": {split: {figure: {"value", "low", "high", "runs"}}}}},  # see aggregate.py
   "start": {"runs", "aggregate"} of the policy that all start from,
@@ -27,8 +27,9 @@ Splits include "all", every split a stratum, where there are several. Shares are
 nats; figures that a method or split does not have are left out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from statistics import fmean
 from typing import Any
 from zlib import crc32
@@ -83,8 +84,9 @@ class RunFigures:
         }
 
 
-def figures_for(samples_per_start: int) -> list[Figure]:
-    """All that methods are compared by, in the order of the tables."""
+def figures_for(samples_per_start: int, gap: float = 0.0) -> list[Figure]:
+    """All that methods are compared by, in the order of the tables; see `gap_of`."""
+    within = f", +-{50 * gap:.2f} points" if gap else ""
     passes = [k for k in powers_up_to(samples_per_start) if k > 1]
     return [
         Figure("reach", "reach", "higher", "share"),
@@ -94,7 +96,7 @@ def figures_for(samples_per_start: int) -> list[Figure]:
         Figure("diversity_classes", f"Div@{samples_per_start} classes", "higher", "number"),
         Figure("solutions", "solutions found", "higher", "share"),
         Figure("classes", "classes found", "higher", "share"),
-        Figure("computed_reach", "reach, computed", "higher", "share"),
+        Figure("computed_reach", f"reach, computed{within}", "higher", "share"),
         Figure("tv", "TV to the exact law", "lower", "number"),
         Figure("reply_entropy", "reply entropy", None, "number"),
     ]
@@ -114,7 +116,9 @@ def summarise(
         start: the same measurements of the policy that all start from, one per seed.
         missing: run -> why it has not finished.
     """
-    figures = figures_for(settings["samples_per_start"])
+    everyone = [*start, *chain.from_iterable(methods.values())]
+    gap = gap_of(everyone)
+    figures = figures_for(settings["samples_per_start"], gap)
     splits = [*settings["splits"], *([ALL] if len(settings["splits"]) > 1 else [])]
     verdicts: list[Verdict] = []
     aggregates: dict[str, dict[str, dict[str, Any]]] = {label: {} for label in [*methods, ""]}
@@ -125,7 +129,8 @@ def summarise(
                 aggregates[label].setdefault(split, {})[figure.name] = asdict(found)
             rivals = [contender for label, (contender, _) in field_of.items() if label]
             if figure.better is not None and len(rivals) > 1:
-                verdicts.append(judge(split, figure, rivals))
+                slack = gap if figure.name == "computed_reach" else 0.0
+                verdicts.append(judge(split, figure, rivals, slack=slack))
     return {
         **settings,
         "figures": {f.name: f.as_dict() for f in figures},
@@ -140,7 +145,7 @@ def summarise(
             if runs
         },
         "start": {"runs": [run.as_dict(figures) for run in start], "aggregate": aggregates[""]},
-        "references": _references([*start, *(r for runs in methods.values() for r in runs)]),
+        "references": _references(everyone),
         "best": {
             split: {v.figure: v.best for v in verdicts if v.split == split} for split in splits
         },
@@ -215,14 +220,10 @@ def _means(spent: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(each[name] for each in spent) / len(spent) for name in spent[0]}
 
 
-def widest(summary: Mapping[str, Any], split: str) -> float:
-    """Largest distance between the two limits of a computed reach; 0 where all are numbers."""
-    runs = [
-        run for each in (*summary["methods"].values(), summary["start"]) for run in each["runs"]
-    ]
-    found = [run["splits"][split]["exact"] for run in runs if split in run["splits"]]
-    limits = [exact.get("reach") for exact in found if exact]
-    return max((r["high"] - r["low"] for r in limits if isinstance(r, Mapping)), default=0.0)
+def gap_of(runs: Iterable[RunFigures]) -> float:
+    """The largest distance between the two limits of a computed reach; 0 where it is a number."""
+    reach = [exact.get("reach") for run in runs for exact in run.exact.values()]
+    return max((r["high"] - r["low"] for r in reach if isinstance(r, Mapping)), default=0.0)
 
 
 def _number(values: Array) -> float | None:

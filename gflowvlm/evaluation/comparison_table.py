@@ -6,7 +6,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gflowvlm.evaluation.comparison import widest
 from gflowvlm.evaluation.verdict import Figure
 
 _WIDTH = 120  # where nobody looks: a log or a file
@@ -19,11 +18,6 @@ def print_comparison(summary: Mapping[str, Any], console: Console | None = None)
         console.width = max(console.width, _WIDTH)
     for split in summary["best"]:
         console.print(_split_table(summary, split))
-        if gap := widest(summary, split):
-            console.print(
-                f"reach, computed: the middle of two limits, {100 * gap:.2f} points apart at most",
-                highlight=False,
-            )
     console.print(_cost_table(summary))
     for words in summary["verdicts"]:
         console.print(words, markup=False, highlight=False)

@@ -48,7 +48,7 @@ class LikelyRates:
 
     reach: Bounds  # goal within the limit
     strict: Bounds  # return positive
-    histories: int  # read
+    histories: int  # followed
     min_mass: float  # less likely ones were left out
 
 

@@ -55,13 +55,21 @@ class Verdict:
     words: str
 
 
-def judge(split: str, figure: Figure, contenders: Sequence[Contender]) -> Verdict:
+def judge(
+    split: str, figure: Figure, contenders: Sequence[Contender], *, slack: float = 0.0
+) -> Verdict:
     """Name the best of at least two methods if it is apart from every other, else say so.
 
     Apart are two methods if the 95 % interval of their difference excludes 0, every run of the one
     is better than every run of the other, and both have three runs or more. Where nothing differs
     but luck, simulated with three runs of 25 starts each, one of two methods was named in 1 of 100
     comparisons if only evaluation is noisy, in 10 if runs scatter by 10 points; one of seven in 1.
+
+    Args:
+        split: where.
+        figure: what they are judged by.
+        contenders: two or more.
+        slack: by how much a value may be off; a difference counts only beyond it.
     """
     sign = 1 if figure.better == "higher" else -1
     first, second, *rest = sorted(contenders, key=lambda c: sign * point(c.strata), reverse=True)
@@ -76,7 +84,7 @@ def judge(split: str, figure: Figure, contenders: Sequence[Contender]) -> Verdic
         said = f"no method is ahead: the best share {figure.written(point(first.strata))}"
     elif min(c.runs for c in contenders) < FEWEST_RUNS:
         said = f"no winner is named below {FEWEST_RUNS} seeds: {first.label} leads by {by}"
-    elif all(apart(first, other, sign) for other in (second, *rest)):
+    elif all(apart(first, other, sign, slack) for other in (second, *rest)):
         best = first.label
         said = f"{best} is ahead of every other, of {second.label}, the nearest, by {by}"
     else:
@@ -85,10 +93,10 @@ def judge(split: str, figure: Figure, contenders: Sequence[Contender]) -> Verdic
     return Verdict(split=split, figure=figure.name, best=best, words=words)
 
 
-def apart(one: Contender, other: Contender, sign: int) -> bool:
+def apart(one: Contender, other: Contender, sign: int, slack: float = 0.0) -> bool:
     """Whether `one` is better than `other` beyond noise; `sign` is 1 where higher is better."""
-    if bounds(sign * (one.draws - other.draws))[0] <= 0:
+    if bounds(sign * (one.draws - other.draws))[0] <= slack:
         return False
     worst = [min(sign * run_scores(runs)) for runs in one.strata]
     best = [max(sign * run_scores(runs)) for runs in other.strata]
-    return all(low > high for low, high in zip(worst, best, strict=True))
+    return all(low - slack > high for low, high in zip(worst, best, strict=True))

@@ -73,7 +73,9 @@ class Run:
 
     def exact_file(self, split: str) -> Path:
         """The exact figures of a split, or why there are none."""
-        return self.folder / f"exact-{split}.json"
+        mass = self.comparison.min_mass
+        how = "" if mass is None else f"-{mass:g}"
+        return self.folder / f"exact-{split}{how}.json"
 
     @property
     def inexact(self) -> list[str]:
@@ -108,7 +110,7 @@ class Run:
         """Arguments of `gflowvlm` that compute the exact figures of a split."""
         mass = self.comparison.min_mass
         command = ["evaluate", str(self.folder), "--exact", "--split", split]
-        return command if mass is None else [*command, "--min-mass", repr(mass)]
+        return command if mass is None else [*command, "--min-mass", f"{mass:g}"]
 
     def keep_exact(self, split: str, refusal: str | None) -> None:
         """Put the exact figures where the next split's do not replace them."""

@@ -1,6 +1,6 @@
 """Sequences that are the same, which a model need not read twice."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -10,8 +10,8 @@ def distinct(
 ) -> tuple[list[int], list[int]]:
     """Which of some sequences of tokens and pictures differ.
 
-    Pictures are the same where their tensors are the very same objects (`Chat` sees to that), so
-    equal ones may pass for different but never the other way round.
+    Pictures are the same where their tensors are the very same objects (`Chat` and `ImageStore` see
+    to that), so equal ones may pass for different but never the other way round.
 
     Args:
         sequences: N pairs of token ids and pictures.
@@ -22,9 +22,10 @@ def distinct(
     """
     firsts: list[int] = []
     place: list[int] = []
-    known: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+    known: dict[Hashable, int] = {}
     for number, (ids, pictures) in enumerate(sequences):
-        kind = tuple(ids), tuple(id(picture) for picture in pictures)
+        tensors = (id(tensor) for picture in pictures for tensor in picture.values())
+        kind = tuple(ids), tuple(tensors)
         if kind not in known:
             known[kind] = len(firsts)
             firsts.append(number)

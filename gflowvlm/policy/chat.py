@@ -6,12 +6,14 @@ itself, and reply t. Nothing that was fed to the model is ever rendered or token
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from transformers import GenerationConfig
@@ -24,7 +26,6 @@ from gflowvlm.prompting.messages import UserTurn
 _TEXT_KEYS = {"input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"}
 _MISSPELT_END = "<\\s>"  # what the template of LLaVA-1.6-Mistral writes for its end of text
 _MARKS = ("Reply0mark", "Reply1mark")  # stand for replies; plain letters survive every template
-_CHUNKS_KEPT = 64  # the games of a group begin alike, and often go on alike
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ def _closed_up(text: str) -> str:
 class Chat:
     """Turns user turns into chunks, for one processor and its chat template.
 
-    Turns that say and show the same give the same chunk with the very same tensors, unless too
-    many others came between them; so those who read it see what need not be read twice.
+    Turns that say and show the same give the very same chunk for as long as someone holds it, so
+    that who reads sees what need not be read twice.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Chat:
         self.vocabulary = vocabulary
         self.family = family
         self._render = lru_cache(maxsize=1024)(self._render_uncached)
-        self._process = lru_cache(maxsize=_CHUNKS_KEPT)(self._process_uncached)
+        self._chunks: WeakValueDictionary[Hashable, Chunk] = WeakValueDictionary()
         if not (getattr(processor, "chat_template", None) or vocabulary.tokenizer.chat_template):
             raise UserError(
                 "the model has no chat template, and no way is known to talk to it: add "
@@ -173,17 +174,17 @@ class Chat:
 
     def _chunk(self, text: str, turn: UserTurn, *, first: bool) -> Chunk:
         image = turn.image
-        picture = None if image is None else (image.shape, image.tobytes())
-        return self._process(text, picture, first)
+        key = (text, first, None if image is None else (image.shape, image.tobytes()))
+        chunk = self._chunks.get(key)
+        if chunk is None:
+            chunk = self._chunks[key] = self._process(text, image, first=first)
+        return chunk
 
-    def _process_uncached(
-        self, text: str, picture: tuple[tuple[int, ...], bytes] | None, first: bool
-    ) -> Chunk:
-        """Run the processor on one chunk; a picture is the shape and bytes of its uint8 array."""
+    def _process(self, text: str, image: NDArray[np.uint8] | None, *, first: bool) -> Chunk:
+        """Run the processor on one chunk."""
         options = dict(self.family.processor_options)
-        if picture is not None:
-            shape, pixels = picture
-            options["images"] = [Image.fromarray(np.frombuffer(pixels, np.uint8).reshape(shape))]
+        if image is not None:
+            options["images"] = [Image.fromarray(image)]
         bos = self.vocabulary.tokenizer.bos_token
         # A template that writes the beginning-of-text token itself must not get a second one.
         if not first or (bos is not None and text.startswith(bos)):

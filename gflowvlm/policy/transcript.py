@@ -31,6 +31,7 @@ class Transcript:
         self.allowed: dict[int, tuple[int, ...]] = {}
         self.state_at: list[int] = []  # one per reply begun
         self.vision: list[Mapping[str, Tensor]] = []
+        self._chunks: list[Chunk] = []  # held so that others of the same turn get the same
 
     @property
     def reply_start(self) -> int:
@@ -52,6 +53,7 @@ class Transcript:
         """Append a turn's context; the next reply begins after it."""
         self.add_context(chunk.ids)
         self.vision.append(chunk.vision)
+        self._chunks.append(chunk)
         self.state_at.append(len(self.ids) - 1)
 
     def add_sampled(self, token: int, allowed: tuple[int, ...] | None = None) -> None:

@@ -89,19 +89,28 @@ class Walker:
             known: dict[int, tuple[Moment, Reading]] = {}
             stack = [_Batch(part) for part in _parts(starts, self.batch_size)]
             while stack:
-                batch = stack.pop()
-                if self.policy.settings.layout == "none":
-                    readings, past = self._look_up(batch, known, flows=not reference), None
-                else:
-                    readings, past = self._read(batch, flows=not reference)
-                said = zip(batch.moments, readings, strict=True)
-                after = [(row, m) for row, each in enumerate(said) for m in follow(*each)]
-                parts = _parts(after, self.batch_size)
                 # Reversed, so that what lies near is read first and caches are soon let go.
-                stack += [
-                    _Batch([m for _, m in part], past, [row for row, _ in part])
-                    for part in reversed(parts)
-                ]
+                stack += reversed(self._go_on(stack.pop(), follow, known, flows=not reference))
+
+    def _go_on(
+        self,
+        batch: _Batch,
+        follow: Continue,
+        known: dict[int, tuple[Moment, Reading]],
+        *,
+        flows: bool,
+    ) -> list[_Batch]:
+        """Read one batch and give the batches that continue it."""
+        if self.policy.settings.layout == "none":
+            readings, past = self._look_up(batch, known, flows=flows), None
+        else:
+            readings, past = self._read(batch, flows=flows)
+        said = zip(batch.moments, readings, strict=True)
+        after = [(row, m) for row, each in enumerate(said) for m in follow(*each)]
+        return [
+            _Batch([m for _, m in part], past, [row for row, _ in part])
+            for part in _parts(after, self.batch_size)
+        ]
 
     def _look_up(
         self, batch: _Batch, known: dict[int, tuple[Moment, Reading]], *, flows: bool

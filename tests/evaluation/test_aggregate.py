@@ -58,13 +58,13 @@ def test_starts_without_a_value_do_not_count() -> None:
     assert interval([runs([np.nan], [1.0])], draws([runs([np.nan], [1.0])])) is None
 
 
-def verdict(figure: Figure, **methods: list[float]) -> Verdict:
+def verdict(figure: Figure, slack: float = 0.0, **methods: list[float]) -> Verdict:
     """Methods by the value of each run, which is the same at 50 starts."""
     contenders = []
     for seed, (label, values) in enumerate(methods.items()):
         strata = [runs(*([value] * 50 for value in values))]
         contenders.append(Contender(label=label, strata=strata, draws=draws(strata, seed)))
-    return judge("id", figure, contenders)
+    return judge("id", figure, contenders, slack=slack)
 
 
 def test_a_method_apart_from_every_other_is_named_with_the_nearest() -> None:
@@ -75,6 +75,13 @@ def test_a_method_apart_from_every_other_is_named_with_the_nearest() -> None:
 
 def test_lower_is_better_where_the_figure_says_so() -> None:
     assert verdict(TV, a=[0.4, 0.41, 0.42], b=[0.1, 0.11, 0.12]).best == "b"
+
+
+def test_what_is_known_to_within_a_gap_differs_only_beyond_it() -> None:
+    methods = {"a": [0.90, 0.91, 0.92], "b": [0.80, 0.81, 0.82]}
+    assert verdict(STRICT, slack=0.05, **methods).best == "a"
+    assert verdict(STRICT, slack=0.085, **methods).best is None  # the worst a and the best b
+    assert verdict(STRICT, slack=0.11, **methods).best is None
 
 
 def test_no_winner_inside_noise() -> None:

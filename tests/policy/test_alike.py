@@ -1,6 +1,6 @@
 """What is the same is read once, and that changes nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -15,6 +15,7 @@ from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.prompting.messages import UserTurn
+from gflowvlm.rollouts.sharing import ImageStore
 
 Observe = Callable[..., Observation]
 MakePolicy = Callable[..., VLMPolicy]
@@ -35,6 +36,10 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(Backbone, "hidden", counted)
     return sizes
+
+
+def copy(image: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in image.items()}
 
 
 def play(policy: VLMPolicy, observe: Observe, slots: range) -> tuple[list[list[Reply]], list[Any]]:
@@ -118,7 +123,13 @@ def test_equal_rows_are_scored_once_and_count_each(
     batches.clear()
     once = gradient()
     assert batches == [kinds]
-    rows = [replace(row, vision=tuple(dict(image) for image in row.vision)) for row in rows]
+    batches.clear()
+    policy.score([ImageStore().row(row) for row in rows])  # as kept and replayed episodes are
+    shared = ImageStore()
+    policy.score([shared.row(row) for row in rows])
+    assert batches == [len(rows), kinds]
+    batches[:] = [kinds]
+    rows = [replace(row, vision=tuple(copy(image) for image in row.vision)) for row in rows]
     each = gradient()
     assert batches == [kinds, len(rows)]
     torch.testing.assert_close(once[:2], each[:2], atol=1e-4, rtol=1e-4)
@@ -141,6 +152,6 @@ def test_equal_turns_are_one_chunk_with_the_picture_that_was_shown(
 
 
 def test_other_pictures_or_tokens_are_another_kind() -> None:
-    image, copy = {"pixel_values": torch.ones(1)}, {"pixel_values": torch.ones(1)}
-    sequences = [([1, 2], [image]), ([1], [image]), ([1, 2], [copy]), ([1, 2], [image])]
+    image = {"pixel_values": torch.ones(1)}
+    sequences = [([1, 2], [image]), ([1], [image]), ([1, 2], [copy(image)]), ([1, 2], [{**image}])]
     assert distinct(sequences) == ([0, 1, 2], [0, 1, 2, 0])

@@ -31,9 +31,7 @@ from gflowvlm.objectives.trajectory import (
     TrajectoryBalanceLoss,
     VarianceLoss,
 )
-from gflowvlm.policy.chat import Chunk
 from gflowvlm.policy.vlm import PolicySettings, VLMPolicy
-from gflowvlm.prompting.messages import UserTurn
 from gflowvlm.prompting.reply import format_reply
 from gflowvlm.rollouts.environments import observe
 from gflowvlm.rollouts.reward import ExpReturn
@@ -161,24 +159,7 @@ DONE = {"done": True, "done_token": "<|reserved|>"}
 def make_toy(folder: Path, seed: int, objective: Objective, **settings: Any) -> Toy:
     torch.manual_seed(seed)  # LoRA's and the head's first weights
     chosen = PolicySettings(**SETTINGS, **settings, flow_head=objective.needs_flow)
-    policy = VLMPolicy.from_folder(folder, chosen)
-    remember_pictures(policy)
-    return Toy(policy)
-
-
-def remember_pictures(policy: VLMPolicy) -> None:
-    """A dozen pictures come again and again; preparing them would take most of the time."""
-    known: dict[Any, Chunk] = {}
-    process = policy.chat._process
-
-    def remembered(text: str, turn: UserTurn, *, first: bool) -> Chunk:
-        assert turn.image is not None
-        key = (text, turn.image.tobytes(), first)
-        if key not in known:
-            known[key] = process(text, turn, first=first)
-        return known[key]
-
-    policy.chat._process = remembered
+    return Toy(VLMPolicy.from_folder(folder, chosen))
 
 
 CASES: dict[str, tuple[Objective, dict[str, Any]]] = {
