@@ -69,6 +69,38 @@ class Backbone:
         )
         return output[0], following
 
+    def feed(
+        self,
+        new: Sequence[Sequence[int]],
+        mask: Tensor,
+        start: Tensor,
+        *,
+        vision: Mapping[str, Tensor],
+        cache: DynamicCache,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Feed each row its new tokens on top of a cache; the fewer leave holes on the right.
+
+        Args:
+            new: [B] token ids of each row.
+            mask: [B, C] of the cache.
+            start: [B] position of each row's first new token.
+            vision: tensors of the images among the new tokens.
+            cache: grows by S columns, the most new tokens of a row.
+
+        Returns:
+            Hidden states [B, S, H], the mask [B, C + S], and each row's next free position [B].
+        """
+        width, device = max(map(len, new)), self.device
+        ids = torch.tensor([[*n, *[self.pad_id] * (width - len(n))] for n in new], device=device)
+        length = torch.tensor([len(n) for n in new], device=device)
+        real = (torch.arange(width, device=device)[None] < length[:, None]).long()
+        mask = torch.cat([mask, real], 1)
+        types = None
+        if self.family.positions == "mrope":
+            types = (ids == self.model.config.image_token_id).long()
+        hidden, following = self.hidden(ids, mask, start, types=types, vision=vision, cache=cache)
+        return hidden, mask, following
+
     def positions(
         self,
         ids: Tensor,

@@ -62,7 +62,6 @@ class VLMSession:
         self._language = language
         self._context_tokens = context_tokens
         self._temperature = exploration_temperature
-        self._image_id = image_id
         self._layout = layout
         empty = partial(Transcript, backbone.family, image_id)
         self._slots = []
@@ -156,38 +155,19 @@ class VLMSession:
         some = [live[first] for first in firsts]
         if len(some) < len(live):
             self._pick(firsts)
-        hidden = self._feed(some)
+        new = [slot.unfed() for slot in some]
+        hidden, self._mask, self._position = self._backbone.feed(
+            new,
+            self._mask,
+            self._position,
+            vision=self._backbone.merge([image for slot in some for image in slot.unseen()]),
+            cache=self._cache,
+        )
         for slot in live:
             slot.fed, slot.seen = len(slot.transcript.ids), len(slot.transcript.vision)
         self._pick(place if len(some) < len(live) else None)
-        return hidden[place]
-
-    def _feed(self, live: Sequence[Slot]) -> Tensor:
-        """Feed the unfed tokens of the slots of the batch; [B, H] hidden state at each one's last.
-
-        Leaves holes in the cache where some are fewer.
-        """
-        backbone, device = self._backbone, self._mask.device
-        new = [slot.unfed() for slot in live]
-        width = max(map(len, new))
-        ids = torch.tensor(
-            [[*n, *[backbone.pad_id] * (width - len(n))] for n in new], device=device
-        )
-        length = torch.tensor([len(n) for n in new], device=device)
-        real = (torch.arange(width, device=device)[None] < length[:, None]).long()
-        types = None
-        if backbone.family.positions == "mrope":
-            types = (ids == self._image_id).long()
-        self._mask = torch.cat([self._mask, real], 1)
-        hidden, self._position = backbone.hidden(
-            ids,
-            self._mask,
-            self._position,
-            types=types,
-            vision=backbone.merge([image for slot in live for image in slot.unseen()]),
-            cache=self._cache,
-        )
-        return hidden[torch.arange(len(live), device=device), length - 1]
+        last = hidden[range(len(new)), [len(tokens) - 1 for tokens in new]]
+        return last[place]
 
     def _decode(self, live: Sequence[Slot], noise: NDArray[np.float64], hidden: Tensor) -> None:
         """Sample and feed token by token until every reply is over.

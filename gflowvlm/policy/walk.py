@@ -131,7 +131,9 @@ class Walker:
         new, state_at = zip(*(self._tokens(moment) for moment in batch.moments), strict=True)
         cache, mask, start = self._past(batch)
         vision = self.policy.backbone.merge([self._chunk(m).vision for m in batch.moments])
-        hidden, mask, position = self._feed(new, cache, mask, start, vision)
+        hidden, mask, position = self.policy.backbone.feed(
+            new, mask, start, vision=vision, cache=cache
+        )
         if (longest := int(position.max())) > self.policy.context_tokens:
             raise UserError(
                 f"found a history of {longest} tokens, expected at most the model's "
@@ -156,30 +158,6 @@ class Walker:
         rows = torch.tensor(batch.parents, device=device)
         return *_fork(batch.past, rows), batch.past.position[rows]
 
-    def _feed(
-        self,
-        new: Sequence[Sequence[int]],
-        cache: DynamicCache,
-        mask: Tensor,
-        start: Tensor,
-        vision: Mapping[str, Tensor] | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Hidden states [B, S, H] of new tokens, the mask with them, and the next positions."""
-        policy = self.policy
-        width = max(map(len, new))
-        padded = [[*n, *[policy.backbone.pad_id] * (width - len(n))] for n in new]
-        ids = torch.tensor(padded, device=mask.device)
-        length = torch.tensor([len(n) for n in new], device=mask.device)
-        real = (torch.arange(width, device=mask.device)[None] < length[:, None]).long()
-        types = None
-        if policy.backbone.family.positions == "mrope":
-            types = (ids == policy.model.config.image_token_id).long()
-        mask = torch.cat([mask, real], 1)
-        hidden, position = policy.backbone.hidden(
-            ids, mask, start, types=types, vision=vision, cache=cache
-        )
-        return hidden, mask, position
-
     def _choices(
         self, moments: Sequence[Moment], last: Tensor, past: _Past
     ) -> list[NDArray[np.float64]]:
@@ -196,7 +174,9 @@ class Walker:
         for part in _parts(probes, self.batch_size):
             rows = torch.tensor([row for row, _ in part], device=last.device)
             cache, mask = _fork(past, rows)
-            hidden, _, _ = self._feed([p for _, p in part], cache, mask, past.position[rows], None)
+            hidden, _, _ = self.policy.backbone.feed(
+                [p for _, p in part], mask, past.position[rows], vision={}, cache=cache
+            )
             inner = [
                 (row, path[: n + 1], hidden[place, n], tries[row].at(path[: n + 1]))
                 for place, (row, path) in enumerate(part)
