@@ -69,7 +69,7 @@ def judge(
         split: where.
         figure: what they are judged by.
         contenders: two or more.
-        slack: by how much a value may be off; a difference counts only beyond it.
+        slack: by how much runs must lie apart, where their values are known no better than that.
     """
     sign = 1 if figure.better == "higher" else -1
     first, second, *rest = sorted(contenders, key=lambda c: sign * point(c.strata), reverse=True)
@@ -95,7 +95,7 @@ def judge(
 
 def apart(one: Contender, other: Contender, sign: int, slack: float = 0.0) -> bool:
     """Whether `one` is better than `other` beyond noise; `sign` is 1 where higher is better."""
-    if bounds(sign * (one.draws - other.draws))[0] <= slack:
+    if bounds(sign * (one.draws - other.draws))[0] <= 0:
         return False
     worst = [min(sign * run_scores(runs)) for runs in one.strata]
     best = [max(sign * run_scores(runs)) for runs in other.strata]
