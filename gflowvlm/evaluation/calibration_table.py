@@ -49,7 +49,7 @@ def print_likely(found: Mapping[str, LikelyRates], split: str, console: Console)
     )
     for name in ("reach", "strict"):
         table.add_row(name, *(_between(getattr(rates, name)) for rates in found.values()))
-    table.add_row("histories read", *(f"{rates.histories:,}" for rates in found.values()))
+    table.add_row("histories followed", *(f"{rates.histories:,}" for rates in found.values()))
     console.print(table)
 
 
