@@ -1,15 +1,14 @@
 """Several methods over several seeds from one start, on one budget."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from gflowvlm.config.schedule import Schedule
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.section import Section
+from gflowvlm.config.settings import leaves_of
 
 RESERVED = ("all", "start")
 
@@ -18,7 +17,7 @@ class MethodConfig(Section):
     """How a method differs from the comparison's base."""
 
     recipe: Path | None = Field(default=None, validate_default=False)
-    """A recipe of its own in place of the base; null takes the base."""
+    """A recipe of its own, found as the base is; null takes the base."""
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Settings, such as `objective: {type: var_tb}` or `trainer.group_size: 4`. A section that is
     chosen by its type replaces the base's as a whole, of others only what is named changes.
@@ -33,8 +32,9 @@ class CompareConfig(Section):
     """Folder of the comparison inside `output`; a file without one lends its own name."""
     output: Path = Field(default=Path("runs"), validate_default=False)  # strict JSON knows no Path
     """Folder that holds runs and comparisons."""
-    base: Path
-    """Recipe that the methods share; a path is tried from here, then from the file's folder."""
+    base: Path | None = Field(default=None, validate_default=False)
+    """Recipe of the methods that name none of their own; a path is tried from here, then from the
+    file's folder."""
     methods: dict[str, MethodConfig] = Field(min_length=1)
     """Label -> what makes it this method."""
     overrides: dict[str, Any] = Field(default_factory=dict)
@@ -78,6 +78,22 @@ class CompareConfig(Section):
             raise ValueError(f"found seeds {list(seeds)}, expected each once and none below 0")
         return seeds
 
+    @model_validator(mode="after")
+    def _every_method_has_a_recipe(self) -> "CompareConfig":
+        bare = next((n for n, method in self.methods.items() if method.recipe is None), None)
+        if self.base is None and bare is not None:
+            raise ValueError(
+                f"found no base, and method {bare} without a recipe of its own: name the methods' "
+                f"recipe as base or set methods.{bare}.recipe"
+            )
+        return self
+
+    def recipe_of(self, label: str) -> Path:
+        """The recipe that a method's settings are laid over."""
+        recipe = self.methods[label].recipe or self.base
+        assert recipe is not None, "the validator has seen to it"
+        return recipe
+
     @property
     def folder(self) -> Path:
         """Where all runs and the summary go, `output/name`."""
@@ -92,24 +108,7 @@ class CompareConfig(Section):
             (f"methods.{label}.overrides", self.methods[label].overrides),
         ):
             for name, value in overrides.items():
-                for path, leaf in _settings_in(name, value):
+                for path, leaf in leaves_of(RunConfig, name, value):
                     found.pop(path, None)  # applied in the order given, the method's own last
                     found[path] = leaf, f"{place}.{name}"
         return found
-
-
-def _settings_in(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """A plain section's settings one by one; what is chosen by its type stays whole."""
-    kind: Any = RunConfig
-    for part in path.split("."):
-        fields = kind.model_fields if _is_plain(kind) else {}
-        kind = fields[part].annotation if part in fields else None
-    if isinstance(value, dict) and _is_plain(kind):
-        for name, inner in value.items():
-            yield from _settings_in(f"{path}.{name}", inner)
-    else:
-        yield path, value
-
-
-def _is_plain(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section) and kind is not Schedule

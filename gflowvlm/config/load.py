@@ -15,7 +15,7 @@ from gflowvlm.config.error import ConfigError
 from gflowvlm.config.problems import describe
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.section import Section
-from gflowvlm.config.settings import settings_of
+from gflowvlm.config.settings import leaves_of, settings_of
 
 T = TypeVar("T", bound=Section)
 
@@ -28,14 +28,15 @@ def load(
     """Read a recipe (or a run's config.json), apply `a.b=value` overrides in order, check all.
 
     A run without a name is called after its recipe: `number_line/subtb.yaml` gives
-    `number_line-subtb`.
+    `number_line-subtb`. `extends: tb.yaml` takes all but the name from that recipe of the same
+    folder, setting by setting; a schedule, and a section that is chosen by its type, as a whole.
 
     Args:
         path: the recipe.
         overrides: as on the command line.
         changes: dotted path -> (value, where it was written), applied last.
     """
-    document = _document(path, overrides)
+    document = _document(path, overrides, extends=True)
     for name, (value, place) in (changes or {}).items():
         _change(document, name, value, place)
     return check(document)
@@ -53,7 +54,7 @@ def load_comparison(
     document = _document(path, overrides)
     comparison = check(document, CompareConfig)
     recipes = {}
-    for label, method in comparison.methods.items():
+    for label in comparison.methods:
         changes = {
             name: (value, document.place(where))
             for name, (value, where) in comparison.changed(label).items()
@@ -63,8 +64,8 @@ def load_comparison(
                 raise ConfigError(
                     f"{place}: found {name}, expected a path such as trainer.group_size"
                 )
-        recipe = comparison.base if method.recipe is None else method.recipe
-        recipes[label] = load(_beside(recipe, path), changes=changes)
+        recipe = _beside(comparison.recipe_of(label), path)
+        recipes[label] = load(recipe, changes=changes)
     return comparison, recipes
 
 
@@ -83,14 +84,42 @@ def dump_json(config: Section) -> str:
     return config.model_dump_json(indent=2)
 
 
-def _document(path: Path, overrides: Sequence[str]) -> Document:
+def _document(path: Path, overrides: Sequence[str], *, extends: bool = False) -> Document:
     document = read_document(_read(path), str(path))
+    if extends and "extends" in document.values:
+        document = _extended(document, path, (path.resolve(),))
     for override in overrides:
         _apply(document, override)
     if document.values.get("name") is None:
         folder = path.resolve().parent.name
         document.values["name"] = re.sub(r"[^\w.-]+", "-", f"{folder}-{path.stem}").strip("-.")
     return document
+
+
+def _extended(document: Document, path: Path, chain: tuple[Path, ...]) -> Document:
+    """A recipe's settings laid over those of the one that it extends."""
+    place = document.place("extends")
+    named = document.values.pop("extends")
+    if not isinstance(named, str):
+        raise ConfigError(
+            f"{place}: found extends = {json.dumps(named)}, expected the file name of a recipe"
+        )
+    other = path.parent / named
+    if other.resolve() in chain:
+        raise ConfigError(f"{place}: {named} extends this recipe: remove one of the two extends")
+    if not other.is_file():
+        raise ConfigError(
+            f"{place}: found extends: {named}, but {other} is no file{_neighbours(other)}"
+        )
+    whole = read_document(_read(other), str(other))
+    if "extends" in whole.values:
+        whole = _extended(whole, other, (*chain, other.resolve()))
+    whole.source = document.source
+    whole.values.pop("name", None)
+    for name, value in document.values.items():
+        for leaf, inner in leaves_of(RunConfig, name, value):
+            _change(whole, leaf, inner, document.place(leaf))
+    return whole
 
 
 def _beside(recipe: Path, path: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from gflowvlm.config.schedule import Schedule
 from gflowvlm.config.section import Section
 
 
@@ -34,6 +35,23 @@ def settings_of(
     return found
 
 
+def leaves_of(section: type[Section], path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What a value at a dotted path sets, setting by setting.
+
+    A schedule, and a section that is chosen by its `type`, stay whole: what is said of one is no
+    addition to another.
+    """
+    kind: Any = section
+    for part in path.split("."):
+        fields = kind.model_fields if _is_plain(kind) else {}
+        kind = fields[part].annotation if part in fields else None
+    if isinstance(value, dict) and _is_plain(kind):
+        for name, inner in value.items():
+            yield from leaves_of(section, f"{path}.{name}", inner)
+    else:
+        yield path, value
+
+
 def nearest(name: str, candidates: list[str]) -> str | None:
     """The dotted path that `name` most likely stands for, or None.
 
@@ -54,3 +72,7 @@ def _sections_in(annotation: Any) -> Iterator[type[Section]]:
         yield annotation
     for argument in get_args(annotation):
         yield from _sections_in(argument)
+
+
+def _is_plain(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section) and kind is not Schedule

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from gflowvlm.config.error import ConfigError
+from gflowvlm.config.load import load, load_comparison
+from gflowvlm.config.objective import SubTrajectoryBalance, VarianceTrajectoryBalance
+from gflowvlm.config.reinforcement import ProximalPolicyOptimisation
+from gflowvlm.config.schedule import Schedule
+
+
+@pytest.fixture
+def child(recipe: Path) -> Path:
+    recipe.write_text(
+        "name: parent\nbeta: {start: 0.5, end: 1, over: 3, shape: exponential}\n"
+        + recipe.read_text()
+    )
+    return recipe.with_name("ppo.yaml")
+
+
+def test_what_a_recipe_says_is_laid_over_what_it_extends(child: Path) -> None:
+    child.write_text(
+        "extends: subtb.yaml\nobjective: {type: ppo}\nbeta: {start: 1, end: 1, over: 2}\n"
+        "trainer: {group_size: 3}\npolicy: {lora: {rank: 2}}\n"
+    )
+    config = load(child, ["policy.lora.alpha=5"])
+    assert config.name == "number_line-ppo"  # its own
+    assert config.objective == ProximalPolicyOptimisation()  # without subtb's decay
+    assert config.beta == Schedule(start=1, end=1, over=2)  # without the parent's shape
+    assert (config.trainer.max_updates, config.trainer.group_size) == (20, 3)
+    assert (config.policy.lora.rank, config.policy.lora.alpha) == (2, 5)
+
+
+def test_recipes_extend_in_a_chain_and_from_other_folders(child: Path) -> None:
+    child.write_text("extends: subtb.yaml\ntrainer: {max_updates: 7}\n")
+    last = child.parent.parent / "last.yaml"
+    last.write_text("extends: number_line/ppo.yaml\nname: last\nobjective: {type: var_tb}\n")
+    config = load(last)
+    assert (config.name, config.trainer.max_updates) == ("last", 7)
+    assert config.objective == VarianceTrajectoryBalance()
+    assert load(child).objective == SubTrajectoryBalance(decay=0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extends: subtv.yaml", r"ppo.yaml:1: found extends: subtv.yaml, .* did you mean .*subtb"),
+        ("extends: [subtb.yaml]", r"ppo.yaml:1: found extends = \[.*\], expected the file name"),
+        ("extends: ppo.yaml", r"ppo.yaml:1: ppo.yaml extends this recipe: remove one"),
+        ("seed: 1\nextends: .", r"ppo.yaml:2: found extends: ., .* is no file"),
+        (
+            "extends: subtb.yaml\ntrainer: {max_update: 3}",
+            r"ppo.yaml:2: trainer.max_update: unknown setting; did you mean trainer.max_updates",
+        ),
+        ("extends: subtb.yaml\nreward:\n  step_cost: 3", r"ppo.yaml:2: reward.type: found nothing"),
+        ("extends: subtb.yaml\nobjective: null", r"ppo.yaml:2: objective: found null"),
+    ],
+)
+def test_what_cannot_be_extended_gets_one_line(child: Path, text: str, said: str) -> None:
+    child.write_text(text + "\n")
+    with pytest.raises(ConfigError, match=said) as refusal:
+        load(child)
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_a_mistake_in_what_is_extended_is_told_with_its_line_there(child: Path) -> None:
+    child.with_name("subtb.yaml").write_text("objective: {type: subtb}\nreward: {tipe: x}\n")
+    child.write_text("extends: subtb.yaml\n")
+    with pytest.raises(ConfigError) as caught:
+        load(child)
+    said = str(caught.value).replace(f"{child.parent}/", "")
+    assert "subtb.yaml:2: reward" in said
+    assert "ppo.yaml: environment is missing" in said
+
+
+def test_a_comparison_of_recipes_needs_no_base(child: Path) -> None:
+    child.write_text("extends: subtb.yaml\nobjective: {type: ppo}\n")
+    path = child.parent.parent / "comparison.yaml"
+    path.write_text(
+        "methods: {ppo: {recipe: number_line/ppo.yaml}, bare: {}}\nenvironment_steps: 9\n"
+    )
+    with pytest.raises(ConfigError, match="no base, and method bare without a recipe"):
+        load_comparison(path)
+    path.write_text(path.read_text().replace(", bare: {}", ""))
+    _, recipes = load_comparison(path)
+    assert recipes["ppo"].objective == ProximalPolicyOptimisation()
