@@ -17,7 +17,7 @@ from gflowvlm.episode import Segment
 class Row:
     """One token sequence and where its decisions lie.
 
-    An episode is one row in the transcript layout and one per decision in the others.
+    An episode is one row in the layouts transcript and news and one per decision in the others.
 
     Token ids are kept as sampled: decoding and encoding again need not give the same ids.
     """

@@ -13,7 +13,7 @@ from gflowvlm.episode import Episode, Reply
 from gflowvlm.errors import UserError
 from gflowvlm.policy.base import Policy
 from gflowvlm.policy.expert import TaughtTurn
-from gflowvlm.prompting.messages import turns_of
+from gflowvlm.prompting.messages import grows, turns_of
 from gflowvlm.prompting.reply import DONE_REPLY, format_reply
 from gflowvlm.rollouts.collect import Played
 from gflowvlm.rollouts.environments import facts_of, observe, refusals_of
@@ -188,5 +188,5 @@ def conversations_of(
     game: Sequence[TaughtTurn], layout: Layout, *, episode: int
 ) -> list[Conversation]:
     """A game as the model reads it: one conversation, or one for each decision."""
-    parts = [game] if layout == "transcript" else [[turn] for turn in game]
+    parts = [game] if grows(layout) else [[turn] for turn in game]
     return [Conversation(source=EXPERT, episode=episode, turns=part) for part in parts]

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from gflowvlm.config.section import Section
 
-Layout = Literal["transcript", "rewritten", "none"]
+Layout = Literal["transcript", "news", "rewritten", "none"]
 
 
 class LoraConfig(Section):
@@ -39,7 +39,8 @@ class PolicyConfig(Section):
     actions, leaves the action alone, whose law is then an exact number."""
     layout: Layout = "transcript"
     """How history enters the prompt: `transcript`, one growing conversation with all its images;
-    `rewritten`, a new prompt for each decision, history as text; `none`, without any history."""
+    `news`, the same but an unchanged image is not shown again; `rewritten`, a new prompt for each
+    decision, history as text, the present image alone; `none`, without any history."""
     history_length: int | None = Field(default=None, ge=1)
     """At most so many of the latest steps stand in a `rewritten` prompt, each whole; earlier ones
     are left out, one line says which, and metric `shortened_prompts` how often. Null for all."""

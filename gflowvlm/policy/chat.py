@@ -25,7 +25,11 @@ from gflowvlm.prompting.messages import UserTurn
 
 _TEXT_KEYS = {"input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"}
 _MISSPELT_END = "<\\s>"  # what the template of LLaVA-1.6-Mistral writes for its end of text
-_MARKS = ("Reply0mark", "Reply1mark")  # stand for replies; plain letters survive every template
+_MARKS = (
+    "Reply0mark",
+    "Reply1mark",
+    "Reply2mark",
+)  # stand for replies; plain letters survive every template
 
 
 @dataclass(frozen=True)
@@ -150,24 +154,30 @@ class Chat:
         return {end for end in declared if end is not None and end in self.vocabulary.special_ids}
 
     def require_append_only(self) -> None:
-        """A conversation of three turns must be its chunks and replies one after the other.
+        """A conversation of four turns must be its chunks and replies one after the other.
+
+        One of them shows nothing, one says nothing.
 
         Raises:
             UserError: the template rewrites earlier turns.
         """
         if self._appends:
             return
-        turns = [
-            UserTurn(image=np.zeros((1, 1, 3), np.uint8), text=t) for t in ("one", "", "three")
-        ]
-        users = [(True, turn.text) for turn in turns]
-        whole = self._render(users[0], _MARKS[0], users[1], _MARKS[1], users[2])
-        parts = [self._before_first(turns[0]), _MARKS[0], self._between(turns[1])]
-        parts += [_MARKS[1], self._between(turns[2])]
+        image = np.zeros((1, 1, 3), np.uint8)
+        first, *later = (
+            UserTurn(image=shown, text=text)
+            for shown, text in ((image, "one"), (image, ""), (None, "three"), (image, "four"))
+        )
+        said = [(True, "one")]
+        parts = [self._before_first(first)]
+        for mark, turn in zip(_MARKS, later, strict=True):
+            said += [mark, (turn.image is not None, turn.text)]
+            parts += [mark, self._between(turn)]
+        whole = self._render(*said)
         if _closed_up(whole) != _closed_up("".join(parts)):
             raise UserError(
                 "the chat template rewrites earlier turns when a new one is added (found by "
-                "rendering three turns at once and one by one); a cache across turns needs one "
+                "rendering four turns at once and one by one); a cache across turns needs one "
                 "that only appends: set policy.layout to rewritten or use another template"
             )
         self._appends = True

@@ -21,6 +21,7 @@ from gflowvlm.policy.language_head import LanguageHead
 from gflowvlm.policy.sampling import inverse_cdf
 from gflowvlm.policy.slots import Phase, ReplyRules, Slot
 from gflowvlm.policy.transcript import Record, Transcript, require_room
+from gflowvlm.prompting.messages import grows
 
 
 class VLMSession:
@@ -124,7 +125,7 @@ class VLMSession:
         row_of = {slot: row for row, slot in enumerate(before)}
         gone = [slot for slot in slots if slot not in row_of]
         assert not gone, f"slots {gone} were dropped earlier and cannot come back"
-        if self._layout != "transcript":
+        if not grows(self._layout):
             self._start_anew(slots)
             return
         rows = [row_of[slot] for slot in slots]

@@ -10,7 +10,7 @@ from gflowvlm.episode import Observation, Segment
 from gflowvlm.errors import UserError
 from gflowvlm.policy.chat import Chat, Chunk
 from gflowvlm.policy.families import Family
-from gflowvlm.prompting.messages import UserTurn, next_turn
+from gflowvlm.prompting.messages import UserTurn, grows, next_turn
 
 
 class Transcript:
@@ -164,7 +164,7 @@ class Record:
     @property
     def _appends(self) -> bool:
         """Whether the next turn continues the present transcript."""
-        return bool(self._transcripts) and self.layout == "transcript"
+        return bool(self._transcripts) and grows(self.layout)
 
     def answered(self, reply: str) -> None:
         """Remember the text of the reply just written."""

@@ -31,6 +31,7 @@ from gflowvlm.policy.session import VLMSession
 from gflowvlm.policy.slots import ReplyRules
 from gflowvlm.policy.transcript import Record, Transcript, within_context
 from gflowvlm.policy.vocabulary import Vocabulary
+from gflowvlm.prompting.messages import grows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ class VLMPolicy:
         layer: Any = model.get_output_embeddings()
         vocabulary = Vocabulary(processor.tokenizer, model.config, layer.weight.shape[0])
         self.chat = Chat(processor, vocabulary, family, model.generation_config)
-        if settings.layout == "transcript":
+        if grows(settings.layout):
             self.chat.require_append_only()
         self.rules = self._reply_rules(vocabulary)
         text_config = model.config.get_text_config()

@@ -24,7 +24,7 @@ from gflowvlm.policy.moment import Moment, Reading
 from gflowvlm.policy.slots import FORCED_OPENING
 from gflowvlm.policy.trie import TokenTrie
 from gflowvlm.policy.vlm import VLMPolicy
-from gflowvlm.prompting.messages import UserTurn, next_turn
+from gflowvlm.prompting.messages import UserTurn, grows, next_turn
 from gflowvlm.prompting.reply import format_reply
 
 T = TypeVar("T")
@@ -213,7 +213,7 @@ class Walker:
     @property
     def _appends(self) -> bool:
         """Whether a history's tokens begin with those of the history before."""
-        return self.policy.settings.layout == "transcript"
+        return grows(self.policy.settings.layout)
 
     def _tokens(self, moment: Moment) -> tuple[list[int], int]:
         """Tokens that a history has more than the one before, and where in them h_t is read."""

@@ -1,15 +1,16 @@
 """What the model is told before a reply: a user turn made of observations and earlier replies.
 
-Three layouts say how the history enters:
+Four layouts say how the history enters:
 
 - `transcript`: one conversation that grows; the task is said once, later turns say only what is
   new, and every image stays.
+- `news`: the same, but an image is shown again only when it has changed, or nothing else is said.
 - `rewritten`: each decision is a conversation of its own, with the history as text and the present
   image alone (Kang et al. 2025, whose prompts list earlier states and actions); where
   `history_length` bounds it, the latest steps stand there and one line names those left out.
 - `none`: the same without the history; a Markovian ablation.
 
-A first decision has no history, so all three begin with the same turn. Nothing here knows an
+A first decision has no history, so all begin with the same turn. Nothing here knows an
 environment; every word comes from observations and replies.
 """
 
@@ -34,6 +35,11 @@ class UserTurn:
     steps_left_out: int = 0  # earlier steps of which the text says only that it leaves them out
 
 
+def grows(layout: Layout) -> bool:
+    """Whether an episode is one conversation, to which every turn adds."""
+    return layout in ("transcript", "news")
+
+
 def next_turn(
     layout: Layout,
     observations: Sequence[Observation],
@@ -45,8 +51,8 @@ def next_turn(
     """The user turn that asks for the next reply.
 
     Args:
-        layout: how the history enters. Under `transcript` the turn continues the conversation,
-            else it opens a new one.
+        layout: how the history enters. The turn continues a conversation that `grows`, else it
+            opens a new one.
         observations: everything seen so far, the present one last.
         replies: everything said so far, one fewer.
         thought: False where a reply holds nothing but the action.
@@ -54,8 +60,9 @@ def next_turn(
             them whole; None for all.
     """
     match layout:
-        case "transcript" if len(observations) > 1:
-            return later_turn(observations[-1], observations[-2])
+        case "transcript" | "news" if len(observations) > 1:
+            now, before = observations[-1], observations[-2]
+            return later_turn(now, before, show_again=layout == "transcript")
         case "rewritten":
             most = len(replies) if history_length is None else history_length
             skipped = max(0, len(replies) - most)
@@ -102,15 +109,20 @@ def first_turn(
     return UserTurn(image=observation.image, text=text)
 
 
-def later_turn(observation: Observation, previous: Observation) -> UserTurn:
+def later_turn(
+    observation: Observation, previous: Observation, *, show_again: bool = True
+) -> UserTurn:
     """What is new since `previous`: the image, the step's text, the actions if they changed.
 
-    Of a long list of actions the changes alone may be said, see `wording.now_one_of`.
+    Of a long list of actions the changes alone may be said, see `wording.now_one_of`. Without
+    `show_again` an image equal to the one of `previous` is left out where there is a text.
     """
     lines = [observation.text] if observation.text else []
     if observation.legal_actions != previous.legal_actions:
         lines.append(now_one_of(ACTION_KEY, observation.legal_actions, previous.legal_actions))
-    return UserTurn(image=observation.image, text="\n".join(line for line in lines if line))
+    text = "\n".join(line for line in lines if line)
+    known = not show_again and np.array_equal(observation.image, previous.image)
+    return UserTurn(image=None if known and text else observation.image, text=text)
 
 
 def turns_of(

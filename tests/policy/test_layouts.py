@@ -1,6 +1,7 @@
 """Every layout's rows mean what plain Transformers makes of the very same ids."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gflowvlm.batch import Row
-from gflowvlm.episode import Observation, Reply
+from gflowvlm.episode import Observation, Reply, Segment
 from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.expert import TaughtTurn
@@ -19,7 +20,7 @@ from gflowvlm.prompting.reply import format_reply
 
 Observe = Callable[..., Observation]
 MakePolicy = Callable[..., VLMPolicy]
-LAYOUTS = ("transcript", "rewritten", "none")
+LAYOUTS = ("transcript", "news", "rewritten", "none")
 FAMILIES = ("llava_folder", "qwen_folder")
 
 
@@ -70,6 +71,29 @@ def test_scores_are_those_of_a_plain_forward_over_the_same_ids(
     policy = adapted(request.getfixturevalue(family), layout=layout, temperature=0.8)
     _, rows = play(policy, observe)
     assert gap_to_plain(policy, rows) <= 1e-4
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_image_that_stays_is_told_once_and_sampled_as_it_is_scored(
+    family: str, observe: Observe, adapted: MakePolicy, request: pytest.FixtureRequest
+) -> None:
+    def still(slot: int, turn: int) -> Observation:
+        seen = observe(slot, turn)
+        return replace(seen, image=observe(slot, turn // 3).image, text=f"turn {turn}")
+
+    policy = adapted(request.getfixturevalue(family), layout="news", temperature=0.8)
+    replies, rows = play(policy, still, turns=5)
+    assert [sum(bool(vision) for vision in row.vision) for row in rows] == [1, 2]
+    assert gap_to_plain(policy, rows) <= 1e-4
+    with torch.no_grad():
+        scored = policy.score(rows).token_log_prob.tolist()
+    sampled = [
+        value
+        for reply in replies
+        for value, kind in zip(reply.log_probs, reply.segment, strict=True)
+        if kind != Segment.CONTEXT
+    ]
+    assert scored == pytest.approx(sampled, abs=1e-4)
 
 
 def hidden_column(ids: Tensor, mask: Tensor, output: Callable[[Tensor], Tensor]) -> Tensor:

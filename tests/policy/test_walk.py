@@ -82,8 +82,14 @@ def some_flow(policy: VLMPolicy) -> None:
 
 @pytest.mark.parametrize(
     "history",
-    [{}, {"layout": "rewritten"}, {"layout": "rewritten", "history_length": 1}, {"layout": "none"}],
-    ids=["transcript", "rewritten", "shortened", "none"],
+    [
+        {},
+        {"layout": "news"},
+        {"layout": "rewritten"},
+        {"layout": "rewritten", "history_length": 1},
+        {"layout": "none"},
+    ],
+    ids=["transcript", "news", "rewritten", "shortened", "none"],
 )
 @pytest.mark.parametrize("reference", [False, True])
 def test_every_history_is_read_as_its_row_is_scored(

@@ -1,7 +1,10 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 
+from gflowvlm.config.policy import Layout
 from gflowvlm.episode import Observation
 from gflowvlm.prompting.messages import UserTurn, first_turn, later_turn, next_turn, turns_of
 
@@ -117,6 +120,16 @@ def test_a_shortened_history_says_which_steps_it_leaves_out() -> None:
     assert prompt(3).steps_left_out == 0
 
 
+def test_news_show_an_image_again_once_it_has_changed_or_nothing_is_said() -> None:
+    other = replace(observation("d"), image=np.ones((4, 4, 3), np.uint8))
+    seen = [observation("a"), observation("b"), other, observation("e"), observation(), other]
+    turns = turns_of("news", seen, ["so"] * 6, thought=True)
+    assert [turn.image is not None for turn in turns] == [True, False, True, True, True, True]
+    whole = turns_of("transcript", seen, ["so"] * 6, thought=True)
+    assert [turn.text for turn in turns] == [turn.text for turn in whole]
+    assert all(turn.image is not None for turn in whole)
+
+
 def test_without_history_a_prompt_is_a_first_turn_of_what_is_seen_now() -> None:
     seen = [observation("You are at 3."), observation("You are at 5.", ("stay",))]
     assert next_turn("none", seen, ["one"], thought=True) == first_turn(seen[1])
@@ -124,5 +137,6 @@ def test_without_history_a_prompt_is_a_first_turn_of_what_is_seen_now() -> None:
 
 def test_all_layouts_begin_with_the_same_turn() -> None:
     seen = [observation("You are at 3.")]
-    for layout in ("transcript", "rewritten", "none"):
+    layouts: tuple[Layout, ...] = get_args(Layout)
+    for layout in layouts:
         assert next_turn(layout, seen, [], thought=True) == first_turn(seen[0])
