@@ -1,6 +1,6 @@
 """Calibration as a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gflowvlm.evaluation.analysis import FlowAnalysis
-from gflowvlm.evaluation.calibration import Calibration
+from gflowvlm.evaluation.calibration import Calibration, LogZFigures
 
 _INK, _MODEL, _START = "#333333", "#0072b2", "#e69f00"  # told apart by colour-blind eyes too
 _SHOWN = 4000  # points of a cloud; more would hide one another
 
 
 def plot_calibration(found: Sequence[tuple[Calibration, FlowAnalysis]], path: Path) -> Path:
-    """Draw a row per split: log P beside the exact law, log Z, residuals; PNG.
+    """Draw a row per split: log P beside the exact law; with a flow head log Z and residuals; PNG.
 
     Args:
         found: figures and what they were made from.
@@ -24,9 +24,11 @@ def plot_calibration(found: Sequence[tuple[Calibration, FlowAnalysis]], path: Pa
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(17, 4.2 * len(found)), layout="constrained")
+    first = found[0][0]  # one policy's splits: all have its flow head or none
+    columns = 2 + (first.log_z is not None) + bool(first.residual)
+    figure = Figure(figsize=(4.25 * columns, 4.2 * len(found)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(found), 4, squeeze=False)
+    axes = figure.subplots(len(found), columns, squeeze=False)
     for row, (calibration, analysis) in zip(axes, found, strict=True):
         exact = analysis.exact.log_law()
         reward = np.array([reward.total for reward in analysis.rewards])
@@ -38,8 +40,10 @@ def plot_calibration(found: Sequence[tuple[Calibration, FlowAnalysis]], path: Pa
         _laws(row[1], calibration, analysis, reward)
         row[1].set_title("the same by reward", loc="left")
         row[1].set_xlabel("log R, nats")
-        _log_z(row[2], calibration)
-        _residual(row[3], calibration)
+        if calibration.log_z is not None:
+            _log_z(row[2], calibration.log_z)
+        if calibration.residual:
+            _residual(row[-1], calibration.residual)
         for axis in row:
             axis.spines[["top", "right"]].set_visible(False)
             axis.tick_params(colors=_INK)
@@ -80,14 +84,10 @@ def _laws(
     axis.set_ylabel("the policy's log P, nats")
 
 
-def _log_z(axis: Any, calibration: Calibration) -> None:
+def _log_z(axis: Any, found: LogZFigures) -> None:
     axis.set_title("log Z of each start", loc="left")
     axis.set_xlabel("exact, nats")
     axis.set_ylabel("learned, nats")
-    found = calibration.log_z
-    if found is None:
-        _nothing(axis, "no flow head")
-        return
     label = f"mean error {found.mean_error:.3f} nats"
     axis.scatter(found.exact, found.learned, s=22, color=_MODEL, label=label)
     ends = min(found.exact + found.learned), max(found.exact + found.learned)
@@ -95,19 +95,10 @@ def _log_z(axis: Any, calibration: Calibration) -> None:
     axis.legend(frameon=False)
 
 
-def _residual(axis: Any, calibration: Calibration) -> None:
+def _residual(axis: Any, found: Mapping[int, float]) -> None:
     axis.set_title("balance of sub-trajectories", loc="left")
     axis.set_xlabel("decisions between i and j")
     axis.set_ylabel("RMS of a_i - a_j, nats")
-    if not calibration.residual:
-        _nothing(axis, "no flow head")
-        return
-    axis.plot(list(calibration.residual), list(calibration.residual.values()), "o-", color=_MODEL)
+    axis.plot(list(found), list(found.values()), "o-", color=_MODEL)
     axis.set_ylim(bottom=0)
     axis.xaxis.get_major_locator().set_params(integer=True)
-
-
-def _nothing(axis: Any, why: str) -> None:
-    axis.text(0.5, 0.5, why, ha="center", va="center", transform=axis.transAxes, color=_INK)
-    axis.set_xticks([])
-    axis.set_yticks([])
