@@ -47,6 +47,7 @@ def test_recipes_extend_in_a_chain_and_from_other_folders(child: Path) -> None:
         ("extends: subtv.yaml", r"ppo.yaml:1: found extends: subtv.yaml, .* did you mean .*subtb"),
         ("extends: [subtb.yaml]", r"ppo.yaml:1: found extends = \[.*\], expected the file name"),
         ("extends: ppo.yaml", r"ppo.yaml:1: ppo.yaml extends this recipe: remove one"),
+        ("extends: other.yaml", r"other.yaml:1: other.yaml extends this recipe: remove one"),
         ("seed: 1\nextends: .", r"ppo.yaml:2: found extends: ., .* is no file"),
         (
             "extends: subtb.yaml\ntrainer: {max_update: 3}",
@@ -58,6 +59,7 @@ def test_recipes_extend_in_a_chain_and_from_other_folders(child: Path) -> None:
 )
 def test_what_cannot_be_extended_gets_one_line(child: Path, text: str, said: str) -> None:
     child.write_text(text + "\n")
+    child.with_name("other.yaml").write_text("extends: other.yaml\n")
     with pytest.raises(ConfigError, match=said) as refusal:
         load(child)
     assert len(str(refusal.value).splitlines()) == 1
@@ -73,7 +75,7 @@ def test_a_mistake_in_what_is_extended_is_told_with_its_line_there(child: Path) 
     assert "ppo.yaml: environment is missing" in said
 
 
-def test_a_comparison_of_recipes_needs_no_base(child: Path) -> None:
+def test_a_method_takes_its_own_recipe_or_else_the_base(child: Path) -> None:
     child.write_text("extends: subtb.yaml\nobjective: {type: ppo}\n")
     path = child.parent.parent / "comparison.yaml"
     path.write_text(
@@ -81,6 +83,7 @@ def test_a_comparison_of_recipes_needs_no_base(child: Path) -> None:
     )
     with pytest.raises(ConfigError, match="no base, and method bare without a recipe"):
         load_comparison(path)
-    path.write_text(path.read_text().replace(", bare: {}", ""))
+    path.write_text(path.read_text() + "base: number_line/subtb.yaml\n")
     _, recipes = load_comparison(path)
+    assert recipes["bare"].objective == SubTrajectoryBalance(decay=0.5)
     assert recipes["ppo"].objective == ProximalPolicyOptimisation()

@@ -1,16 +1,20 @@
 """A model's law on a game small enough to know everything about it."""
 
+from dataclasses import replace
 from math import log
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gflowvlm.errors import UserError
 from gflowvlm.evaluation.analysis import FlowAnalysis, Target, analyse, unfold
 from gflowvlm.evaluation.calibration import calibrate, correlation, divergences, residual_by_length
+from gflowvlm.evaluation.calibration_plot import plot_calibration
 from gflowvlm.evaluation.unfold import likely_rates, read_tree
 from gflowvlm.evaluation.views import Views
 from gflowvlm.exact.law import terminal_law
@@ -82,6 +86,19 @@ def test_under_a_constant_reward_the_start_model_is_the_target(
     sharp = calibrate(analysed(views, walker, SHARP, alpha=1.0), views)
     assert sharp.laws["model"].tv > 0.1
     assert sharp.laws["exact sampler"].reach > sharp.laws["model"].reach + 0.1
+
+
+def test_a_plot_has_panels_for_what_there_is_alone(
+    views: Views, walker: Walker, tmp_path: Path
+) -> None:
+    analysis = analysed(views, walker, SHARP, alpha=1.0)
+    whole = calibrate(analysis, views)
+    bare = replace(whole, log_z=None, residual={})
+    widths = [
+        Image.open(plot_calibration([(figures, analysis)], tmp_path / "exact.png")).width
+        for figures in (whole, bare)
+    ]
+    assert widths[0] == 2 * widths[1]
 
 
 def test_without_reference_and_reward_the_target_is_even_over_ends_of_a_start(
