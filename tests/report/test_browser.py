@@ -167,8 +167,8 @@ def test_a_comparison_of_many_figures_fits_a_laptop_s_screen(
 ) -> None:
     folder = make_comparison(tmp_path / "tiny")
     plain = json.loads((folder / "comparison.json").read_text())
-    figures = [figure.name for figure in figures_for(4, gap=0.0036)]
-    plain["figures"] = {figure.name: figure.as_dict() for figure in figures_for(4, gap=0.0036)}
+    figures = [figure.name for figure in figures_for(64, gap=0.0036)]
+    plain["figures"] = {figure.name: figure.as_dict() for figure in figures_for(64, gap=0.0036)}
     whole = {name: {"value": 1.0, "low": 1.0, "high": 1.0, "runs": 2} for name in figures}
     plain["methods"]["rejection_sft"] = plain["methods"].pop("subtb")
     for method in plain["methods"].values():
