@@ -28,7 +28,7 @@ class Row:
     state_at: tuple[
         int, ...
     ]  # [T]    position where h_t is read: last context token before reply t
-    vision: tuple[Mapping[str, Tensor], ...]  # the processor's tensors of each image, opaque
+    vision: tuple[Mapping[str, Tensor], ...]  # the processor's tensors, turn by turn
     allowed: Mapping[int, tuple[int, ...]]  # position -> ids a constrained step could choose from
     token_types: tuple[int, ...] | None = None  # [S]  the processor's mm_token_type_ids, if any
     ends_episode: bool = True  # whether `state_at` has one more, the last token: h_T is read there

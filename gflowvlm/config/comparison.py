@@ -14,13 +14,13 @@ RESERVED = ("all", "start")
 
 
 class MethodConfig(Section):
-    """How a method differs from the comparison's base."""
+    """What makes a method: a recipe, and how it differs from that."""
 
     recipe: Path | None = Field(default=None, validate_default=False)
     """A recipe of its own, found as the base is; null takes the base."""
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Settings, such as `objective: {type: var_tb}` or `trainer.group_size: 4`. A section that is
-    chosen by its type replaces the base's as a whole, of others only what is named changes.
+    chosen by its type replaces the recipe's as a whole, of others only what is named changes.
     `trainer.max_updates` among them is a second limit beside the budget; without it a method that
     plays goes on until the budget is used up."""
 

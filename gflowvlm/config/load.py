@@ -15,7 +15,7 @@ from gflowvlm.config.error import ConfigError
 from gflowvlm.config.problems import describe
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.section import Section
-from gflowvlm.config.settings import leaves_of, settings_of
+from gflowvlm.config.settings import part_of, settings_of
 
 T = TypeVar("T", bound=Section)
 
@@ -28,8 +28,9 @@ def load(
     """Read a recipe (or a run's config.json), apply `a.b=value` overrides in order, check all.
 
     A run without a name is called after its recipe: `number_line/subtb.yaml` gives
-    `number_line-subtb`. `extends: tb.yaml` takes all but the name from that recipe of the same
-    folder, setting by setting; a schedule, and a section that is chosen by its type, as a whole.
+    `number_line-subtb`. `extends: tb.yaml` takes all but the name from another recipe, found from
+    this one's folder or else from here, setting by setting; lists, plain dicts, schedules and
+    sections that are chosen by their `type` as a whole.
 
     Args:
         path: the recipe.
@@ -86,8 +87,8 @@ def dump_json(config: Section) -> str:
 
 def _document(path: Path, overrides: Sequence[str], *, extends: bool = False) -> Document:
     document = read_document(_read(path), str(path))
-    if extends and "extends" in document.values:
-        document = _extended(document, path, (path.resolve(),))
+    if extends:
+        document = _extended(document, path, (path,))
     for override in overrides:
         _apply(document, override)
     if document.values.get("name") is None:
@@ -97,29 +98,74 @@ def _document(path: Path, overrides: Sequence[str], *, extends: bool = False) ->
 
 
 def _extended(document: Document, path: Path, chain: tuple[Path, ...]) -> Document:
-    """A recipe's settings laid over those of the one that it extends."""
-    place = document.place("extends")
-    named = document.values.pop("extends")
+    """A recipe's settings laid over those of the one that it extends, if it does.
+
+    Args:
+        document: the recipe.
+        path: its file.
+        chain: the files that lead to it, the first recipe's first, its own last.
+    """
+    if "extends" not in document.values:
+        return document
+    other = _parent(document, path, chain)
+    below = _extended(read_document(_read(other), str(other)), other, (*chain, other))
+    below.values.pop("name", None)
+    origin = dict(below.origin)
+    _lay_over(below.values, document.values, origin, RunConfig)
+    return Document(document.source, below.values, {**origin, **document.origin})
+
+
+def _parent(document: Document, path: Path, chain: tuple[Path, ...]) -> Path:
+    """The file that `extends` names, taken out of the recipe: from its folder, else from here."""
+    place, named = document.place("extends"), document.values.pop("extends")
     if not isinstance(named, str):
         raise ConfigError(
-            f"{place}: found extends = {json.dumps(named)}, expected the file name of a recipe"
+            f"{place}: found extends: {json.dumps(named)}, expected the file of a recipe, such as "
+            "sft.yaml: name it, or remove the line"
         )
-    other = path.parent / named
-    if other.resolve() in chain:
-        raise ConfigError(f"{place}: {named} extends this recipe: remove one of the two extends")
-    if not other.is_file():
+    other = next((f for f in (path.parent / named, Path(named)) if f.is_file()), None)
+    known = [each.resolve() for each in chain]
+    if other is None:
+        beside = [f.name for f in path.parent.glob("*.yaml") if f.resolve() not in known]
+        close = difflib.get_close_matches(named, beside, n=3, cutoff=0.6)
+        remedy = f"did you mean {' or '.join(close)}?" if close else "correct the path"
         raise ConfigError(
-            f"{place}: found extends: {named}, but {other} is no file{_neighbours(other)}"
+            f"{place}: found extends: {named}, expected a file, seen from {path.parent} or from "
+            f"here; {remedy}"
         )
-    whole = read_document(_read(other), str(other))
-    if "extends" in whole.values:
-        whole = _extended(whole, other, (*chain, other.resolve()))
-    whole.source = document.source
-    whole.values.pop("name", None)
-    for name, value in document.values.items():
-        for leaf, inner in leaves_of(RunConfig, name, value):
-            _change(whole, leaf, inner, document.place(leaf))
-    return whole
+    if other.resolve() in known:
+        way = " -> ".join(each.name for each in (*chain, other))
+        raise ConfigError(
+            f"{place}: found extends: {named}, which leads in a circle ({way}), expected a recipe "
+            "that ends it: remove one of these extends"
+        )
+    return other
+
+
+def _lay_over(
+    below: dict[str, Any],
+    above: dict[str, Any],
+    origin: dict[str, str],
+    kind: type[Section],
+    prefix: str = "",
+) -> None:
+    """Put settings over others, plain sections one setting at a time, all else as a whole.
+
+    Args:
+        below: changed in place.
+        above: what counts where both say something.
+        origin: where the ones below were written; those that go are taken out.
+        kind: the section that both are.
+        prefix: its dotted path and a dot, empty at the top.
+    """
+    for key, value in above.items():
+        part, path = part_of(kind, key), f"{prefix}{key}"
+        if part is not None and isinstance(value, dict) and isinstance(below.get(key), dict):
+            _lay_over(below[key], value, origin, part, f"{path}.")
+            continue
+        below[key] = value
+        for gone in [known for known in origin if known.startswith(f"{path}.")]:
+            del origin[gone]
 
 
 def _beside(recipe: Path, path: Path) -> Path:

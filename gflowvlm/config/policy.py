@@ -39,8 +39,9 @@ class PolicyConfig(Section):
     actions, leaves the action alone, whose law is then an exact number."""
     layout: Layout = "transcript"
     """How history enters the prompt: `transcript`, one growing conversation with all its images;
-    `news`, the same but an unchanged image is not shown again; `rewritten`, a new prompt for each
-    decision, history as text, the present image alone; `none`, without any history."""
+    `news`, the same but an unchanged image is not shown again, unless nothing else is said;
+    `rewritten`, a new prompt for each decision, history as text, the present image alone; `none`,
+    without any history."""
     history_length: int | None = Field(default=None, ge=1)
     """At most so many of the latest steps stand in a `rewritten` prompt, each whole; earlier ones
     are left out, one line says which, and metric `shortened_prompts` how often. Null for all."""

@@ -93,6 +93,11 @@ def _down_to_the_leaf(path: str, value: Any) -> str:
 
 def _unknown(path: str, document: Document, settings: list[Setting]) -> str:
     named = path.partition(".")[0]
+    if path.rpartition(".")[2] == "extends":
+        return (
+            "stands at the top of a recipe's file alone; in a comparison name base or "
+            "methods.NAME.recipe"
+        )
     if types := _types(_OTHER_NAMES.get(named, ""), settings):
         return f"unknown setting; {_meant(named, types, document)}"
     elsewhere = [s.owner for s in settings if s.path == path and s.owner is not None]

@@ -35,17 +35,24 @@ def settings_of(
     return found
 
 
-def leaves_of(section: type[Section], path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """What a value at a dotted path sets, setting by setting.
+def part_of(section: type[Section] | None, name: str) -> type[Section] | None:
+    """The section that a key holds, where settings inside it may be changed one by one.
 
-    A schedule, and a section that is chosen by its `type`, stay whole: what is said of one is no
-    addition to another.
+    None for a schedule and for what is chosen by its `type`: what is said of one is no addition to
+    another, so they stay whole.
     """
-    kind: Any = section
-    for part in path.split("."):
-        fields = kind.model_fields if _is_plain(kind) else {}
-        kind = fields[part].annotation if part in fields else None
-    if isinstance(value, dict) and _is_plain(kind):
+    field = None if section is None else section.model_fields.get(name)
+    kind: Any = None if field is None else field.annotation
+    plain = isinstance(kind, type) and issubclass(kind, Section) and kind is not Schedule
+    return kind if plain else None
+
+
+def leaves_of(section: type[Section], path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What a value at a dotted path sets, setting by setting; see `part_of`."""
+    kind: type[Section] | None = section
+    for name in path.split("."):
+        kind = part_of(kind, name)
+    if isinstance(value, dict) and kind is not None:
         for name, inner in value.items():
             yield from leaves_of(section, f"{path}.{name}", inner)
     else:
@@ -72,7 +79,3 @@ def _sections_in(annotation: Any) -> Iterator[type[Section]]:
         yield annotation
     for argument in get_args(annotation):
         yield from _sections_in(argument)
-
-
-def _is_plain(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section) and kind is not Schedule

@@ -174,7 +174,7 @@ def require_fair(comparison: CompareConfig, recipes: Mapping[str, RunConfig]) ->
         raise UserError(
             f"found exact: true with policy.actions: {one.policy.actions} and policy.thought: "
             f"{json.dumps(one.policy.thought)}, expected constrained and false, as only such a "
-            "policy's law can be computed: change the base or leave exact out"
+            "policy's law can be computed: change the methods' recipes or leave exact out"
         )
     for label, other in others:
         _require_equal(first, label, _start_of(one), _start_of(other))

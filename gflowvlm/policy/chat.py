@@ -25,11 +25,8 @@ from gflowvlm.prompting.messages import UserTurn
 
 _TEXT_KEYS = {"input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"}
 _MISSPELT_END = "<\\s>"  # what the template of LLaVA-1.6-Mistral writes for its end of text
-_MARKS = (
-    "Reply0mark",
-    "Reply1mark",
-    "Reply2mark",
-)  # stand for replies; plain letters survive every template
+# They stand for replies; plain letters survive every template.
+_MARKS = ("Reply0mark", "Reply1mark", "Reply2mark")
 
 
 @dataclass(frozen=True)

@@ -44,12 +44,15 @@ def rescoring_gap(policy: Policy) -> tuple[float, Row]:
     random = np.random.default_rng(0)
     session = policy.session([EpisodeKey(0, 0), EpisodeKey(0, 1)])
     sampled: dict[int, list[float]] = {0: [], 1: []}
-    for slots in ((0, 1), (0, 1), (1,)):
+    still = random.integers(0, 255, (64, 64, 3), dtype=np.uint8)  # slot 1's first two turns
+    for turn, slots in enumerate(((0, 1), (0, 1), (1,))):
         seen = {
             slot: Observation(
-                image=random.integers(0, 255, (64, 64, 3), dtype=np.uint8),
+                image=still
+                if slot == 1 and turn < 2
+                else random.integers(0, 255, (64, 64, 3), dtype=np.uint8),
                 task="Look" + " here" * (3 * slot),
-                text="",
+                text="again" if slot == 1 and turn == 1 else "",
                 legal_actions=("left", "right"),
             )
             for slot in slots

@@ -63,7 +63,7 @@ class VLMSession:
         self._language = language
         self._context_tokens = context_tokens
         self._temperature = exploration_temperature
-        self._layout = layout
+        self._layout: Layout = layout
         empty = partial(Transcript, backbone.family, image_id)
         self._slots = []
         for key in keys:

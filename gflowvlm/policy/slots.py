@@ -88,7 +88,7 @@ class Slot:
         self.rules = rules
         self.record = record
         self.fed = 0  # tokens of the present transcript that are in the cache
-        self.seen = 0  # its images that are
+        self.seen = 0  # its turns whose images are
         self.phase = Phase.DONE
         self.observation: Observation | None = None
         self._node = TokenTrie()
@@ -225,7 +225,7 @@ class Slot:
         return self.transcript.ids[self.fed :]
 
     def unseen(self) -> Sequence[Mapping[str, Tensor]]:
-        """Images that the cache has not seen."""
+        """Images that the cache has not seen, turn by turn."""
         return self.transcript.vision[self.seen :]
 
     def rows(self) -> tuple[Row, ...]:

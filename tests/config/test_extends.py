@@ -44,11 +44,18 @@ def test_recipes_extend_in_a_chain_and_from_other_folders(child: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("extends: subtv.yaml", r"ppo.yaml:1: found extends: subtv.yaml, .* did you mean .*subtb"),
-        ("extends: [subtb.yaml]", r"ppo.yaml:1: found extends = \[.*\], expected the file name"),
-        ("extends: ppo.yaml", r"ppo.yaml:1: ppo.yaml extends this recipe: remove one"),
-        ("extends: other.yaml", r"other.yaml:1: other.yaml extends this recipe: remove one"),
-        ("seed: 1\nextends: .", r"ppo.yaml:2: found extends: ., .* is no file"),
+        ("extends: subtv.yaml", r"ppo.yaml:1: found extends: subtv.yaml, .* did you mean subtb.y"),
+        ("extends: [subtb.yaml]", r"ppo.yaml:1: found extends: \[.*\], expected the file of a rec"),
+        ("extends: ppo.yaml", r"ppo.yaml:1: .* a circle \(ppo.yaml -> ppo.yaml\), expected"),
+        ("extends: other.yaml", r"other.yaml:1: .* \(ppo.yaml -> other.yaml -> other.yaml\)"),
+        ("extends: xy.md", r"ppo.yaml:1: found extends: xy.md, .*; correct the path"),
+        ("seed: 1\nextends: .", r"ppo.yaml:2: found extends: ., expected a file, .* correct"),
+        ("extends: subtb.yaml\ntrainer.group_size: 4", "trainer.group_size: unknown setting"),
+        ("extends: subtb.yaml\npolicy: {lora.rank: 2}", "policy.lora.rank: unknown setting"),
+        (
+            "extends: subtb.yaml\nobjective:\n  type: subtb\n  decay: -1",
+            "ppo.yaml:4: objective.decay: found -1",
+        ),
         (
             "extends: subtb.yaml\ntrainer: {max_update: 3}",
             r"ppo.yaml:2: trainer.max_update: unknown setting; did you mean trainer.max_updates",
@@ -87,3 +94,31 @@ def test_a_method_takes_its_own_recipe_or_else_the_base(child: Path) -> None:
     _, recipes = load_comparison(path)
     assert recipes["bare"].objective == SubTrajectoryBalance(decay=0.5)
     assert recipes["ppo"].objective == ProximalPolicyOptimisation()
+
+
+def test_an_empty_section_below_is_filled(child: Path) -> None:
+    child.with_name("subtb.yaml").write_text(
+        "environment: {id: x}\nreward: {type: log_linear}\nobjective: {type: db}\ntrainer:\n"
+    )
+    child.write_text("extends: subtb.yaml\ntrainer: {group_size: 3}\n")
+    assert load(child).trainer.group_size == 3
+
+
+def test_extends_stands_in_a_recipe_s_file_alone(recipe: Path) -> None:
+    said = "extends: stands at the top of a recipe's file alone"
+    with pytest.raises(ConfigError, match=said):
+        load(recipe, ["extends=subtb.yaml"])
+    path = recipe.with_name("comparison.yaml")
+    path.write_text(
+        "extends: subtb.yaml\nmethods: {a: {recipe: subtb.yaml}}\nenvironment_steps: 9\n"
+    )
+    with pytest.raises(ConfigError, match=said):
+        load_comparison(path)
+
+
+def test_a_recipe_from_the_current_folder_is_found_too(
+    child: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(child.parent.parent)
+    child.write_text("extends: number_line/subtb.yaml\n")
+    assert load(child).objective == SubTrajectoryBalance(decay=0.5)

@@ -21,7 +21,7 @@ Observe = Callable[..., Observation]
 MakePolicy = Callable[..., VLMPolicy]
 
 STARTS = (0, 0, 1, 0, 1)  # of five slots: two groups, interleaved
-LAYOUTS = ["transcript", "rewritten", "none"]
+LAYOUTS = ["transcript", "news", "rewritten", "none"]
 
 
 @pytest.fixture

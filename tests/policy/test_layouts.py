@@ -82,8 +82,15 @@ def test_an_image_that_stays_is_told_once_and_sampled_as_it_is_scored(
         return replace(seen, image=observe(slot, turn // 3).image, text=f"turn {turn}")
 
     policy = adapted(request.getfixturevalue(family), layout="news", temperature=0.8)
-    replies, rows = play(policy, still, turns=5)
-    assert [sum(bool(vision) for vision in row.vision) for row in rows] == [1, 2]
+    session = policy.session([EpisodeKey(7, slot) for slot in (0, 1)])
+    said: dict[int, list[Reply]] = {0: [], 1: []}
+    for turn in range(5):  # slot 0 stays ahead by a turn: its image changes when 1's does not
+        slots = (0, 1) if turn < 3 else (1,)
+        for slot, reply in session.reply({s: still(s, turn + 1 - s) for s in slots}).items():
+            said[slot].append(reply)
+    replies, rows = [*said[0], *said[1]], [*session.rows(0), *session.rows(1)]
+    shown = [[bool(vision) for vision in row.vision] for row in rows]
+    assert shown == [[True, False, True], [True, False, False, True, False]]
     assert gap_to_plain(policy, rows) <= 1e-4
     with torch.no_grad():
         scored = policy.score(rows).token_log_prob.tolist()
