@@ -2,6 +2,7 @@ import json
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 
 from gflowvlm.baselines.conversations import from_dataset, to_dataset
@@ -74,6 +75,16 @@ def test_a_rewritten_game_is_a_conversation_for_each_decision() -> None:
     assert [turn.reply for turn in transcript] == [turn.reply for turn in game]
     assert transcript[0].text == first.text
     assert transcript[-1].text == ""
+
+
+def test_news_are_stored_as_one_conversation_with_the_images_it_shows() -> None:
+    points = partial(make_environment, "gflowvlm/EZPoints-v0", "id")
+    (game,) = expert_games(points, seeds=[1], mistakes=0.0, layout="news", thought=False)
+    (stored,) = from_dataset(to_dataset(conversations_of(game, "news", episode=7)))
+    assert [turn.image is None for turn in stored.turns] == [False, True, True, True]
+    assert [turn.text for turn in stored.turns] == [turn.text for turn in game]
+    first, shown = stored.turns[0].image, game[0].image
+    assert first is not None and shown is not None and np.array_equal(first, shown)
 
 
 def test_a_taught_history_is_shortened_too() -> None:

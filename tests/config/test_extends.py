@@ -49,6 +49,7 @@ def test_recipes_extend_in_a_chain_and_from_other_folders(child: Path) -> None:
         ("extends: ppo.yaml", r"ppo.yaml:1: .* a circle \(ppo.yaml -> ppo.yaml\), expected"),
         ("extends: other.yaml", r"other.yaml:1: .* \(ppo.yaml -> other.yaml -> other.yaml\)"),
         ("extends: xy.md", r"ppo.yaml:1: found extends: xy.md, .*; correct the path"),
+        ("extends: ppo2.yaml", r"found extends: ppo2.yaml, (?!.*did you mean.*ppo.yaml)"),
         ("seed: 1\nextends: .", r"ppo.yaml:2: found extends: ., expected a file, .* correct"),
         ("extends: subtb.yaml\ntrainer.group_size: 4", "trainer.group_size: unknown setting"),
         ("extends: subtb.yaml\npolicy: {lora.rank: 2}", "policy.lora.rank: unknown setting"),

@@ -14,6 +14,7 @@ from gflowvlm.episode import Observation, Reply, Segment
 from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.expert import TaughtTurn
+from gflowvlm.policy.session import VLMSession
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.prompting.messages import turns_of
 from gflowvlm.prompting.reply import format_reply
@@ -75,13 +76,22 @@ def test_scores_are_those_of_a_plain_forward_over_the_same_ids(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_image_that_stays_is_told_once_and_sampled_as_it_is_scored(
-    family: str, observe: Observe, adapted: MakePolicy, request: pytest.FixtureRequest
+    family: str,
+    observe: Observe,
+    adapted: MakePolicy,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def still(slot: int, turn: int) -> Observation:
         seen = observe(slot, turn)
         return replace(seen, image=observe(slot, turn // 3).image, text=f"turn {turn}")
 
     policy = adapted(request.getfixturevalue(family), layout="news", temperature=0.8)
+    begun: list[int] = []
+    begin = VLMSession._start_anew
+    monkeypatch.setattr(
+        VLMSession, "_start_anew", lambda self, slots: (begun.append(1), begin(self, slots))
+    )
     session = policy.session([EpisodeKey(7, slot) for slot in (0, 1)])
     said: dict[int, list[Reply]] = {0: [], 1: []}
     for turn in range(5):  # slot 0 stays ahead by a turn: its image changes when 1's does not
@@ -89,6 +99,7 @@ def test_an_image_that_stays_is_told_once_and_sampled_as_it_is_scored(
         for slot, reply in session.reply({s: still(s, turn + 1 - s) for s in slots}).items():
             said[slot].append(reply)
     replies, rows = [*said[0], *said[1]], [*session.rows(0), *session.rows(1)]
+    assert len(begun) == 1  # the cache lives across turns
     shown = [[bool(vision) for vision in row.vision] for row in rows]
     assert shown == [[True, False, True], [True, False, False, True, False]]
     assert gap_to_plain(policy, rows) <= 1e-4
