@@ -84,7 +84,9 @@ def test_news_are_stored_as_one_conversation_with_the_images_it_shows() -> None:
     assert [turn.image is None for turn in stored.turns] == [False, True, True, True]
     assert [turn.text for turn in stored.turns] == [turn.text for turn in game]
     first, shown = stored.turns[0].image, game[0].image
-    assert first is not None and shown is not None and np.array_equal(first, shown)
+    assert first is not None
+    assert shown is not None
+    assert np.array_equal(first, shown)
 
 
 def test_a_taught_history_is_shortened_too() -> None:
