@@ -9,6 +9,7 @@ of all that succeeds and one of all that fails.
 
 import argparse
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ from bench_model import print_table
 from gflowvlm.batch import Row, StepScores
 from gflowvlm.config.reward import LogLinearReward
 from gflowvlm.config.schema import RunConfig
+from gflowvlm.errors import UserError
 from gflowvlm.evaluation.views import Views
 from gflowvlm.launch.runs import open_policy
 from gflowvlm.policy.vlm import VLMPolicy
+from gflowvlm.policy.walk import require_plain_actions
 from gflowvlm.prompting.reply import format_reply
 from gflowvlm.rollouts.environments import make_environment
 
@@ -38,8 +41,19 @@ class Start:
 
 
 def starts_of(policy: VLMPolicy, views: Views) -> Iterator[Start]:
-    """Every start with its solutions as the policy would have said them."""
+    """Every start with its solutions as the policy would say them.
+
+    Raises:
+        UserError: the game does not know its solutions, or replies are not actions alone.
+    """
     game = views.game
+    missing = next((n for n in ("starts", "solutions_of") if not hasattr(game, n)), None)
+    if missing is not None:
+        raise UserError(
+            f"{views.environment_id}: found no {missing}(), expected a game that knows its "
+            "solutions, such as gflowvlm/Points12-v0: name runs of one"
+        )
+    require_plain_actions(policy)
     for start in game.starts():
         solutions = [tuple(words) for words in game.solutions_of(start)]
         rows = []
@@ -90,14 +104,8 @@ def figures(start: Start, probabilities: list[float], games: int) -> tuple[float
     return sum(probabilities), sum(found) / len(found), sum(classes) / len(classes)
 
 
-def main() -> None:
-    """A line for every policy of every run, means over all starts of a split."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs")
-    parser.add_argument("--split", default="id", help="whose starts (%(default)s)")
-    parser.add_argument("--games", type=int, default=64, help="N, from a start (%(default)s)")
-    parser.add_argument("--rows-per-pass", type=int, default=64, help="(%(default)s)")
-    arguments = parser.parse_args()
+def report(arguments: argparse.Namespace) -> None:
+    """Compute and print."""
     table: list[Any] = []
     for run in arguments.runs:
         config, policy = open_policy(run, seed=0)
@@ -118,5 +126,21 @@ def main() -> None:
     print_table(["policy", "solved", f"solutions {within}", f"classes {within}"], table)
 
 
+def main() -> int:
+    """A line for every policy of every run, means over all starts of a split."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs")
+    parser.add_argument("--split", default="id", help="whose starts (%(default)s)")
+    parser.add_argument("--games", type=int, default=64, help="N, from a start (%(default)s)")
+    parser.add_argument("--rows-per-pass", type=int, default=64, help="(%(default)s)")
+    arguments = parser.parse_args()
+    try:
+        report(arguments)
+    except UserError as error:
+        print(f"{Path(__file__).name}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
