@@ -2,14 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
+def _by_value(self: Enum, proto: object) -> tuple[type[Enum], tuple[Any]]:
+    """Pickle a member as its class and value.
+
+    Python 3.11.0 to 3.11.3 would store a call of `getattr`, which torch refuses to load.
+    """
+    return type(self), (self.value,)
+
+
 class Segment(IntEnum):
     """What a token is to the policy: given to it, or sampled as thought or as action."""
+
+    __reduce_ex__ = _by_value
 
     CONTEXT = 0
     THOUGHT = 1
@@ -19,6 +30,8 @@ class Segment(IntEnum):
 class ReplyProblem(StrEnum):
     """Why a reply names no action; an event to be counted, never repaired."""
 
+    __reduce_ex__ = _by_value
+
     NOT_JSON = "not_json"
     NO_ACTION = "no_action"
     ILLEGAL_ACTION = "illegal_action"
@@ -27,6 +40,8 @@ class ReplyProblem(StrEnum):
 
 class Ending(StrEnum):
     """How an episode came to its end."""
+
+    __reduce_ex__ = _by_value
 
     TERMINATED = "terminated"
     """The environment ended it (goal, limit or failure)."""
