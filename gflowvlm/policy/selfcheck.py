@@ -44,13 +44,12 @@ def rescoring_gap(policy: Policy) -> tuple[float, Row]:
     random = np.random.default_rng(0)
     session = policy.session([EpisodeKey(0, 0), EpisodeKey(0, 1)])
     sampled: dict[int, list[float]] = {0: [], 1: []}
-    still = random.integers(0, 255, (64, 64, 3), dtype=np.uint8)  # slot 1's first two turns
+    still = random.integers(0, 255, (64, 64, 3), dtype=np.uint8)
     for turn, slots in enumerate(((0, 1), (0, 1), (1,))):
+        new = random.integers(0, 255, (64, 64, 3), dtype=np.uint8)
         seen = {
             slot: Observation(
-                image=still
-                if slot == 1 and turn < 2
-                else random.integers(0, 255, (64, 64, 3), dtype=np.uint8),
+                image=still if slot == 1 and turn < 2 else new,  # so layout news leaves one out
                 task="Look" + " here" * (3 * slot),
                 text="again" if slot == 1 and turn == 1 else "",
                 legal_actions=("left", "right"),
