@@ -13,7 +13,7 @@ from gflowvlm.config.load import dump_json, load, load_comparison
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.stored import load_stored
 from gflowvlm.errors import UserError
-from gflowvlm.verbs import alfworld, doctor, report
+from gflowvlm.verbs import alfworld, doctor, pocket, report
 
 _INTERRUPTED = 130  # what shells give for a process ended by SIGINT
 _USER_ERROR = 2
@@ -151,28 +151,6 @@ def show_config(options: argparse.Namespace) -> None:
     print(dump_json(load(options.config, options.overrides)))
 
 
-def build_pocket(options: argparse.Namespace) -> None:
-    """Train the embedded model anew."""
-    from gflowvlm.pocket.build import Recipe, build
-    from gflowvlm.pocket.card import describe
-
-    recipe = Recipe() if options.steps is None else Recipe(steps=options.steps)
-    print(f"model: {build(output=options.output, resume=options.resume, recipe=recipe)}")
-    print(f"card: {describe(options.output)}")
-
-
-def show_card(options: argparse.Namespace) -> None:
-    """Print the card of the embedded model: what it can do, how it was made."""
-    from gflowvlm.pocket.folder import MODEL_FOLDER
-
-    card = MODEL_FOLDER / "README.md"
-    if not card.is_file():
-        raise UserError(
-            f"found no {card}; the package was installed without its model, install it again"
-        )
-    print(card.read_text(encoding="utf-8"))
-
-
 def _speaks() -> bool:
     """True on the first of the processes that a launcher started on this machine."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
@@ -215,10 +193,7 @@ def _parser() -> _Parser:
     _add_export(_verb(verbs, "export", export))
     report.add_options(_verb(verbs, "report", report.report))
     _add_recipe(_verb(verbs, "config", show_config))
-    pocket = verbs.add_parser("pocket", help="the model inside the package")
-    pocket_verbs = pocket.add_subparsers(metavar="VERB", required=True, dest="pocket_verb")
-    _add_pocket_build(_verb(pocket_verbs, "build", build_pocket))
-    _verb(pocket_verbs, "card", show_card)
+    pocket.add_options(verbs)
     alfworld.add_options(verbs)
     _verb(verbs, "doctor", doctor.doctor)
     return parser
@@ -282,9 +257,3 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="new folder for the base with the run's adapter merged into it",
     )
-
-
-def _add_pocket_build(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="new folder")
-    parser.add_argument("--steps", type=positive, metavar="N", help="fewer or more updates")
-    parser.add_argument("--resume", action="store_true", help="continue an interrupted build")

@@ -11,6 +11,7 @@ import gflowvlm
 from gflowvlm import cli
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.errors import UserError
+from gflowvlm.pocket.folder import MODELS
 
 RECIPE = """\
 environment: {id: gflowvlm/NumberLine-v0}
@@ -210,7 +211,7 @@ def test_light_verbs_do_not_wait_for_torch(arguments: list[str], recipe: Path) -
 def test_the_card_of_the_pocket_model_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("gflowvlm.pocket.folder.MODEL_FOLDER", tmp_path)
+    monkeypatch.setitem(MODELS, "pocket", tmp_path)
     assert cli.main(["pocket", "card"]) == 2
     assert "found no" in capsys.readouterr().err
     (tmp_path / "README.md").write_text("what it can do")

@@ -24,7 +24,8 @@ class PolicyConfig(Section):
     """A vision-language model with an adapter, and the rules of its replies."""
 
     model: str = Field(default="pocket", min_length=1)
-    """`pocket` for the model inside the package, else a model folder or a hub id."""
+    """`pocket` or `pocket-home` (ALFWorld's words) for one inside the package, else a model folder
+    or a hub id."""
     start: str | None = Field(default=None, min_length=1)
     """Adapter that training starts from and is measured against: a folder, or `pocket/number_line`
     for one inside the package; null starts from the bare model."""

@@ -1,10 +1,12 @@
 """The pocket VLM as Hugging Face objects: tokenizer, processor and a LLaVA with fresh weights."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoTokenizer,
     CLIPImageProcessor,
     CLIPVisionConfig,
     LlamaConfig,
@@ -14,10 +16,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+EMBEDDINGS = "model.language_model.embed_tokens.weight"
 IMAGE_SIZE = 64  # pixels, square
 PATCH_SIZE = 16  # so an image is 16 tokens
 CONTEXT = 8192  # tokens; 100 turns of NumberLine need about 4,600
-VOCABULARY = 1024
 
 PAD, BEGIN, USER, ASSISTANT, END, IMAGE = (
     "<pad>",
@@ -32,6 +34,8 @@ RESERVED = tuple(f"<|reserved_{i}|>" for i in range(8))
 # JSON glue stays whole, so that replies are short and a value starts with a token; then words
 # with their space, single digits, single signs.
 PIECES = r'\{"|": "|", "|"\}| ?\p{L}+|\d| ?[^\s\p{L}\d]|\s+'
+# The same, but a number's first digit takes its space along: `cabinet 12` is three tokens.
+NUMBERED_PIECES = r'\{"|": "|", "|"\}| ?\p{L}+| ?\d| ?[^\s\p{L}\d]|\s+'
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -44,12 +48,18 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE learned from `corpus`: any text encodes, each digit is its own token."""
+def build_tokenizer(corpus: Iterable[str], *, pieces: str, size: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE learned from `corpus`: any text encodes, each digit is its own token.
+
+    Args:
+        corpus: texts.
+        pieces: a regular expression; no token reaches beyond one match of it.
+        size: tokens at most.
+    """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
+            pre_tokenizers.Split(Regex(pieces), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -57,7 +67,7 @@ def build_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
     bpe.train_from_iterator(
         corpus,
         trainers.BpeTrainer(
-            vocab_size=VOCABULARY,
+            vocab_size=size,
             special_tokens=[PAD, BEGIN, USER, ASSISTANT, END, IMAGE, *RESERVED],
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
@@ -142,3 +152,23 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlavaForCondit
     model.generation_config.eos_token_id = token_id(tokenizer, END)
     model.generation_config.pad_token_id = token_id(tokenizer, PAD)
     return model
+
+
+def inherit(
+    model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path
+) -> None:
+    """Give `model` the weights of the one in `folder`, which has the same shape but other tokens.
+
+    A token that both know keeps its embedding; a new one begins as the mean of its old pieces.
+    """
+    parent = LlavaForConditionalGeneration.from_pretrained(folder)
+    known: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder)
+    old, words = parent.state_dict()["lm_head.weight"], known.get_vocab()  # the embeddings as well
+    rows = []
+    for token in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))):
+        text = tokenizer.convert_tokens_to_string([token])
+        ids = [words[token]] if token in words else known(text, add_special_tokens=False).input_ids
+        rows.append(old[ids].mean(0))
+    weights = {k: v for k, v in parent.state_dict().items() if v.shape[:1] != old.shape[:1]}
+    weights |= dict.fromkeys(("lm_head.weight", EMBEDDINGS), torch.stack(rows))
+    model.load_state_dict(weights)

@@ -1,8 +1,7 @@
 """Train the pocket VLM from nothing: deterministic for a seed, resumable, minutes on two cores."""
 
 import json
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -18,58 +17,25 @@ from gflowvlm.pocket.architecture import (
     build_model,
     build_processor,
     build_tokenizer,
+    inherit,
     token_id,
 )
+from gflowvlm.pocket.curriculum import CURRICULA, Curriculum, PocketModel
 from gflowvlm.pocket.encode import collate, encode
+from gflowvlm.pocket.folder import MODEL_FOLDER
 from gflowvlm.pocket.pictures import Pen
-from gflowvlm.pocket.skills import COMPARING, FIRST_WORDS, READING, SKILLS, Shares, converse
+from gflowvlm.pocket.skills import FIRST_WORDS, converse
 from gflowvlm.trainer.progress import ProgressDisplay
 
 REPORT_EVERY = 50  # steps between lines of progress
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training: until this share of the steps, so many turns in so many rows."""
-
-    until: float
-    turns: tuple[int, int]  # least and most turns of a conversation, inclusive
-    turns_per_batch: int
-    first_words: bool = False  # a batch of each of FIRST_WORDS in turn
-    slips: float = 0.0  # share of thoughts that are given and wrong
-    misreads: float = 0.0  # share of turns with numbers that are given and wrong
-    lingers: float = 0.0  # share of comparisons whose numbers move little from turn to turn
-    skills: Shares = field(default_factory=lambda: SKILLS)
-
-
-STAGES = (
-    Stage(0.16, (1, 2), 64, first_words=True),
-    Stage(0.55, (2, 6), 48),
-    Stage(0.8, (4, 12), 48),
-    Stage(1.0, (6, 48), 48),
-    Stage(4 / 3, (2, 16), 48, slips=0.3),  # the first revision
-    Stage(5 / 3, (2, 16), 48, slips=0.1, skills=READING),
-    Stage(2, (2, 16), 48, slips=0.1, misreads=0.3, skills=READING),
-    Stage(math.inf, (4, 32), 64, slips=0.15, misreads=0.15, lingers=0.6, skills=COMPARING),
-)
-SPREADING = (0.16, 0.6)  # shares of the steps between which pictures come to vary in full
-
-
-def stage_at(share: float) -> Stage:
-    """The stage at a share of the steps; from 1 on it is a revision."""
-    return next(stage for stage in STAGES if share < stage.until)
-
-
-def spread_at(share: float) -> float:
-    """How far pictures vary at a share of the steps: digits keep to one place at first."""
-    begin, end = SPREADING
-    return min(1.0, max(0.0, (share - begin) / (end - begin)))
+HOME_STEPS = 6000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that decides the weights; two equal recipes on one machine give equal files."""
 
+    model: PocketModel = "pocket"
     steps: int = 3000
     seed: int = 0
     learning_rate: float = 2e-3
@@ -79,6 +45,16 @@ class Recipe:
     revision_learning_rate: float = 1e-3
     corpus_size: int = 4000  # conversations the tokenizer's merges are learned from
     save_every: int = 200
+
+    @classmethod
+    def of(cls, model: PocketModel) -> "Recipe":
+        """The recipe of a model inside the package."""
+        return cls() if model == "pocket" else cls(model=model, steps=HOME_STEPS, revisions=0)
+
+    @property
+    def curriculum(self) -> Curriculum:
+        """What is taught."""
+        return CURRICULA[self.model]
 
     @property
     def total_steps(self) -> int:
@@ -103,8 +79,10 @@ class Batches(Dataset[dict[str, Tensor]]):
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rng = default_rng([self.recipe.seed, 1, step])
         share = step / self.recipe.steps
-        stage = stage_at(share)
-        pen = Pen(rng, spread_at(share), stage.slips, stage.misreads, stage.lingers)
+        stage = self.recipe.curriculum.stage_at(share)
+        pen = Pen(
+            rng, self.recipe.curriculum.spread_at(share), stage.slips, stage.misreads, stage.lingers
+        )
         turns = int(rng.integers(stage.turns[0], stage.turns[1] + 1))
         rows = max(1, stage.turns_per_batch // turns)
         if stage.first_words:
@@ -137,9 +115,12 @@ def reply_loss(model: LlavaForConditionalGeneration, batch: dict[str, Tensor]) -
 
 def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerFast:
     """The tokenizer learned from the recipe's own conversations."""
-    pen = Pen(default_rng([recipe.seed, 0]), 1.0)
-    conversations = (converse(pen, 1) for _ in range(recipe.corpus_size))
-    return build_tokenizer(f"{t.question}\n{t.reply}" for c in conversations for t in c)
+    pen, curriculum = Pen(default_rng([recipe.seed, 0]), 1.0), recipe.curriculum
+    conversations = (
+        converse(pen, curriculum.corpus_turns, curriculum.corpus) for _ in range(recipe.corpus_size)
+    )
+    corpus = (f"{t.question}\n{t.reply}" for c in conversations for t in c)
+    return build_tokenizer(corpus, pieces=curriculum.pieces, size=curriculum.vocabulary)
 
 
 @dataclass(kw_only=True)
@@ -215,6 +196,8 @@ def build(*, output: Path, resume: bool = False, recipe: Recipe | None = None) -
     output.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizer_of(recipe)
     model = build_model(tokenizer, recipe.seed)
+    if recipe.curriculum.continues:
+        inherit(model, tokenizer, MODEL_FOLDER)
     training = Training(model=model, recipe=recipe, state_file=state_file)
     if unfinished:
         training.load()

@@ -1,8 +1,8 @@
-"""What the pocket VLM can do on pictures it never saw, and the model card that says so."""
+"""What an embedded model can do on what it never saw, and the model card that says so."""
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,25 +12,30 @@ from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
 from gflowvlm.pocket.architecture import PAD, token_id
 from gflowvlm.pocket.build import last_hidden
+from gflowvlm.pocket.curriculum import PocketModel
 from gflowvlm.pocket.encode import Encoded, collate, encode
+from gflowvlm.pocket.household import each_once, obey, recall, repeat_names, watch
 from gflowvlm.pocket.pictures import Pen
 from gflowvlm.pocket.saying import copy_phrase, name_sign, say_opposite, say_size
 from gflowvlm.pocket.seeing import add, caption, compare, read_cards, read_numbers
-from gflowvlm.pocket.talk import Conversation
+from gflowvlm.pocket.talk import Conversation, Skill
 
 HELD_OUT_SEED = 977  # training draws from [recipe.seed, 1, step]
-FREE = ("copy_free",)  # any legal answer is right, so there is nothing to match
-SHOWN = (
-    read_numbers,
-    compare,
-    add,
-    read_cards,
-    copy_phrase,
-    caption,
-    say_size,
-    say_opposite,
-    name_sign,
-)
+FREE = ("copy_free", "obey_free")  # more than one answer is right, so there is none to match
+SHOWN: Mapping[PocketModel, tuple[Skill, ...]] = {
+    "pocket": (
+        read_numbers,
+        compare,
+        add,
+        read_cards,
+        copy_phrase,
+        caption,
+        say_size,
+        say_opposite,
+        name_sign,
+    ),
+    "pocket-home": (obey, watch, recall, each_once, repeat_names, read_numbers, compare, caption),
+}
 DEPTHS = ((1, 1), (2, 8), (9, 40), (41, 100))
 
 Accuracies = dict[str, dict[tuple[int, int], float]]
@@ -55,7 +60,7 @@ def accuracies(folder: Path, *, conversations: int = 20, turns: int = 100) -> Ac
     model = LlavaForConditionalGeneration.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     counts: dict[str, dict[tuple[int, int], list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for conversation in _held_out(conversations, turns):
+    for conversation in _held_out(SHOWN[_recipe(folder)[0]], conversations, turns):
         row = encode(conversation, tokenizer)
         marks = exact_replies(model, row, token_id(tokenizer, PAD))
         for number, (turn, right) in enumerate(zip(conversation, marks, strict=True), start=1):
@@ -68,9 +73,9 @@ def accuracies(folder: Path, *, conversations: int = 20, turns: int = 100) -> Ac
     }
 
 
-def _held_out(conversations: int, turns: int) -> Iterable[Conversation]:
+def _held_out(skills: Iterable[Skill], conversations: int, turns: int) -> Iterable[Conversation]:
     """For every skill many short conversations, and a few long ones."""
-    for skill in SHOWN:
+    for skill in skills:
         pen = Pen(default_rng([HELD_OUT_SEED, len(skill.__name__)]), 1.0)
         yield from (skill(pen, 8) for _ in range(conversations))
         yield from (skill(pen, turns) for _ in range(max(1, conversations // 20)))
@@ -83,13 +88,20 @@ def describe(folder: Path) -> Path:
     return card
 
 
-def _card(folder: Path, found: Accuracies) -> str:
+def _recipe(folder: Path) -> tuple[PocketModel, int]:
+    """Which model it is, and the steps of its training."""
     recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    return recipe["model"], recipe["steps"] + recipe["revisions"] * recipe["revision_steps"]
+
+
+def _card(folder: Path, found: Accuracies) -> str:
+    name, steps = _recipe(folder)
     parameters = LlavaForConditionalGeneration.from_pretrained(folder).num_parameters()
-    steps = recipe["steps"] + recipe["revisions"] * recipe["revision_steps"]
     header = " | ".join(f"turn {a}" if a == b else f"turns {a}-{b}" for a, b in DEPTHS)
     lines = [
-        f"| {skill} | " + " | ".join(f"{depths[d]:.1%}" for d in DEPTHS) + " |"
+        f"| {skill} | "
+        + " | ".join(f"{depths[d]:.1%}" if d in depths else "" for d in DEPTHS)
+        + " |"
         for skill, depths in found.items()
     ]
     return f"""---
@@ -98,7 +110,18 @@ pipeline_tag: image-text-to-text
 library_name: transformers
 ---
 
-# Pocket VLM
+{ABOUT[name].format(parameters=parameters, steps=steps)}
+Share of replies that are right to the letter on conversations never trained on (greedy):
+
+| skill | {header} |
+|---|{"---|" * len(DEPTHS)}
+{chr(10).join(lines)}
+
+{LIMITS[name]}"""
+
+
+ABOUT: Mapping[PocketModel, str] = {
+    "pocket": """# Pocket VLM
 
 A LLaVA of {parameters:,} parameters (a 3-layer ViT and a 4-layer Llama, 64 x 64 pixels,
 16 tokens an image, 8,192 tokens of context) that makes `gflowvlm` run on a laptop. It was trained
@@ -108,13 +131,24 @@ digits, naming playing cards, opposites, signs by their names, repeating a phras
 replying in JSON. In many comparisons successive numbers are close and change by 2 at most, whatever
 is answered. It was never shown a game or a policy; the signs `+` and `-` only in sums, and as
 answers to their names.
+""",
+    "pocket-home": """# Pocket VLM for homes
 
-Share of replies that are right to the letter on held-out pictures (greedy):
-
-| skill | {header} |
-|---|{"---|" * len(DEPTHS)}
-{chr(10).join(lines)}
-
-Limits: one font (Pillow's own, stretched and slanted), one language, toy pictures; numbers are read
-in reading order, whatever their labels say. It is a test bed, not a useful model.
-"""
+The pocket VLM, taught on ({steps:,} steps of `gflowvlm pocket build --model pocket-home`) in the
+words of a home, for ALFWorld: a LLaVA of {parameters:,} parameters whose tokenizer has those words
+whole. General skills: to do the one thing that a turn asks for, out of a list of commands that is
+told by its changes; to name a thing to be watched for when it is seen; to say where a thing was
+seen; to name the members of a list one by one; to repeat names. What it is told of was written for
+this and follows rules like ALFWorld's, in sentences like ALFWorld's, which it knows by that; it was
+never shown a game of it, nor a goal that takes several steps to reach. It still reads numbers.
+""",
+}
+LIMITS: Mapping[PocketModel, str] = {
+    "pocket": """Limits: one font (Pillow's own, stretched and slanted), one language, toy pictures;
+numbers are read in reading order, whatever their labels say. It is a test bed, not a useful model.
+""",
+    "pocket-home": """Limits: ALFWorld's pictures mean nothing to it, all that it knows it is told.
+It forgot how to compare numbers, and what was told some turns ago. It is a test bed, not a useful
+model.
+""",
+}

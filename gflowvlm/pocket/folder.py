@@ -1,17 +1,20 @@
-"""Where the embedded model and its start adapters lie."""
+"""Where the embedded models and their start adapters lie."""
 
+import json
 from pathlib import Path
 
 from gflowvlm.errors import UserError
 
 MODEL_FOLDER = Path(__file__).parent / "model"
+HOME_FOLDER = Path(__file__).parent / "home"
 ADAPTER_FOLDER = Path(__file__).parent / "adapters"
+MODELS = {"pocket": MODEL_FOLDER, "pocket-home": HOME_FOLDER}
 
 
 def find_model(name: str) -> str | Path:
-    """`pocket` is the embedded model, a folder is itself, anything else a hub id."""
-    if name == "pocket":
-        return MODEL_FOLDER
+    """`pocket` and `pocket-home` are embedded, a folder is itself, anything else a hub id."""
+    if name in MODELS:
+        return MODELS[name]
     return Path(name) if Path(name).is_dir() else name
 
 
@@ -36,3 +39,25 @@ def find_adapter(name: str) -> Path:
             "mend the path or train that run first"
         )
     return folder
+
+
+def require_base(adapter: Path, model: str) -> None:
+    """An adapter of one embedded model fits another's shapes, and means nothing there.
+
+    Args:
+        adapter: its folder.
+        model: what `policy.model` names.
+
+    Raises:
+        UserError: it was trained on another embedded model.
+    """
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    trained_on = Path(config.get("base_model_name_or_path") or "")
+    names = {folder.name: name for name, folder in MODELS.items()}
+    if trained_on.parent.name != MODEL_FOLDER.parent.name or trained_on.name not in names:
+        return
+    if names[trained_on.name] != model and model in MODELS:
+        raise UserError(
+            f"policy.start: found an adapter of {names[trained_on.name]} in {adapter}, expected "
+            f"one of {model}: set policy.model to {names[trained_on.name]}, or name another start"
+        )

@@ -75,12 +75,16 @@ COMPARING: Shares = {
 """More of what is built upon: to compare without fault, whatever was said before."""
 
 
+TOKENS_OF_A_TURN = SKILLS[compare][1]
+"""What `turns` are counted in."""
+
+
 def converse(pen: Pen, turns: int, skills: Shares = SKILLS) -> Conversation:
     """A conversation of one skill, drawn by its share.
 
-    It is about as long as `turns` turns of comparing, so that little of a batch is padding.
+    It is about as long as `turns` turns of `compare`, so that little of a batch is padding.
     """
     known = list(skills)
     shares = np.array([share for share, _ in skills.values()])
     skill = known[pen.rng.choice(len(known), p=shares / shares.sum())]
-    return skill(pen, max(1, round(turns * skills[compare][1] / skills[skill][1])))
+    return skill(pen, max(1, round(turns * TOKENS_OF_A_TURN / skills[skill][1])))

@@ -49,7 +49,7 @@ def own_parts() -> Iterator[Finding]:
     for requirement in requirements():
         yield package(requirement)
     yield from devices()
-    yield pocket_vlm()
+    yield pocket_vlms()
 
 
 def python(version: tuple[int, int, int]) -> Finding:
@@ -136,26 +136,28 @@ def no_gpu(warning: str | None, built_for: str | None, driver: bool) -> Finding:
     return Finding(part="GPU", status="mend", told=told)
 
 
-def pocket_vlm() -> Finding:
-    """Whether the model inside the package is whole."""
-    from gflowvlm.pocket.folder import ADAPTER_FOLDER, MODEL_FOLDER
+def pocket_vlms() -> Finding:
+    """Whether the models inside the package are whole."""
+    from gflowvlm.pocket.folder import ADAPTER_FOLDER, MODELS
 
+    part = "pocket VLMs"
     texts = ("config.json", "chat_template.jinja", "tokenizer.json", "processor_config.json")
-    weights = MODEL_FOLDER / "model.safetensors"
     adapters = sorted(ADAPTER_FOLDER.glob("*/adapter_model.safetensors"))
-    missing = [name for name in texts if not (MODEL_FOLDER / name).is_file()]
-    if missing:
-        told = f"found no {', '.join(missing)} in {MODEL_FOLDER}: install gflowvlm again"
-        return Finding(part="pocket VLM", status="missing", told=told, required=True)
+    for folder in MODELS.values():
+        missing = [name for name in texts if not (folder / name).is_file()]
+        if missing:
+            told = f"found no {', '.join(missing)} in {folder}: install gflowvlm again"
+            return Finding(part=part, status="missing", told=told, required=True)
     try:
-        size = count_parameters(weights)
+        sizes = [count_parameters(folder / "model.safetensors") for folder in MODELS.values()]
         for adapter in adapters:
             count_parameters(adapter)
     except (ImportError, OSError, ValueError) as error:
-        told = f"its weights cannot be read ({first_line(error)}): install gflowvlm again"
-        return Finding(part="pocket VLM", status="mend", told=told, required=True)
-    told = f"{size / 1e6:.1f} M parameters, start adapters {len(adapters)}"
-    return Finding(part="pocket VLM", status="ok", told=told, required=True)
+        told = f"their weights cannot be read ({first_line(error)}): install gflowvlm again"
+        return Finding(part=part, status="mend", told=told, required=True)
+    parameters = " and ".join(f"{size / 1e6:.1f}" for size in sizes)
+    told = f"{parameters} M parameters, start adapters {len(adapters)}"
+    return Finding(part=part, status="ok", told=told, required=True)
 
 
 def count_parameters(weights: Path) -> int:

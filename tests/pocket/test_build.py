@@ -11,8 +11,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForCon
 from gflowvlm.errors import UserError
 from gflowvlm.pocket import build as building
 from gflowvlm.pocket.architecture import PAD, build_processor, token_id
-from gflowvlm.pocket.build import STAGES, Recipe, build, spread_at, stage_at, tokenizer_of
+from gflowvlm.pocket.build import Recipe, build, tokenizer_of
 from gflowvlm.pocket.card import exact_replies
+from gflowvlm.pocket.curriculum import GAMES
 from gflowvlm.pocket.encode import collate, encode, positions
 from gflowvlm.pocket.folder import MODEL_FOLDER
 from gflowvlm.pocket.pictures import Pen
@@ -124,13 +125,13 @@ def test_positions_leap_between_turns_and_never_within_one(tokenizer) -> None:
 
 
 def test_stages_cover_the_training_and_pictures_spread_without_a_jump_back() -> None:
-    spreads = [spread_at(step / 1000) for step in range(1000)]
+    spreads = [GAMES.spread_at(step / 1000) for step in range(1000)]
     assert spreads[0] == 0.0
     assert spreads[-1] == 1.0
     assert spreads == sorted(spreads)
-    assert stage_at(0.999).slips == 0.0
-    assert stage_at(1.0).slips > 0.0
-    assert stage_at(1e9) is STAGES[-1]
+    assert GAMES.stage_at(0.999).slips == 0.0
+    assert GAMES.stage_at(1.0).slips > 0.0
+    assert GAMES.stage_at(1e9) is GAMES.stages[-1]
 
 
 def test_a_build_is_deterministic_and_resumes_to_the_same_weights(

@@ -31,7 +31,7 @@ def test_all_that_is_needed_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert said["Python"][0] == said["peft"][0] == said["CPU"][0] == "ok"
     assert said["torch"] == ("ok", metadata.version("torch"))
-    assert said["pocket VLM"] == ("ok", "1.5 M parameters, start adapters 1")
+    assert said["pocket VLMs"] == ("ok", "1.5 and 1.5 M parameters, start adapters 1")
     asked = {line.partition(">")[0] for line in doctor.requirements()}
     assert asked <= said.keys()
     assert len(asked) > 10
@@ -77,12 +77,12 @@ def test_weights_cut_off_are_found(
     shutil.copytree(folder.MODEL_FOLDER, model)
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    monkeypatch.setattr(folder, "MODEL_FOLDER", model)
+    monkeypatch.setitem(folder.MODELS, "pocket", model)
     code, said = report(capsys)
-    assert (code, said["pocket VLM"][0]) == (1, "mend")
-    assert "model.safetensors" in said["pocket VLM"][1]
+    assert (code, said["pocket VLMs"][0]) == (1, "mend")
+    assert "model.safetensors" in said["pocket VLMs"][1]
     (model / "config.json").unlink()
-    assert "found no config.json" in doctor.pocket_vlm().told
+    assert "found no config.json" in doctor.pocket_vlms().told
 
 
 def test_devices_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

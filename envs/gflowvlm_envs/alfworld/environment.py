@@ -68,6 +68,7 @@ class ALFWorld(HouseholdGame):
     - `limit`: steps allowed; 50.
     - `expert`: `oracle`, which knows where everything is, or `searcher`, which knows what has been
       told and looks for the rest; `oracle`.
+    - `reminder`: whether the text of every step ends with the task, for players who forget; False.
     - `image_size`: side of the image in pixels, at least 64; 336.
     - `render_mode`: None or `rgb_array`.
 
@@ -85,6 +86,7 @@ class ALFWorld(HouseholdGame):
         task_types: Sequence[str] | None = None,
         limit: int = 50,
         expert: str = "oracle",
+        reminder: bool = False,
         image_size: int = 336,
         render_mode: str | None = None,
     ) -> None:
@@ -95,7 +97,7 @@ class ALFWorld(HouseholdGame):
             )
         require_packages()
         super().__init__(split, data, task_types, limit, image_size, render_mode)
-        self.expert_kind = expert
+        self.expert_kind, self.reminder = expert, reminder
         self._engine: Any = None  # gflowvlm_envs.alfworld.engine.Engine
 
     @property
@@ -136,6 +138,8 @@ class ALFWorld(HouseholdGame):
         move: Move = self._engine.moves[int(action) % len(self._commands)]
         before = self._subgoals[0]
         self._text = self._engine.step(move.command)
+        if self.reminder:
+            self._text += f" {self._task.partition(' You have ')[0]}"
         self._steps += 1
         self._look()
         self._memory.learn(move, self._now)

@@ -45,6 +45,17 @@ def test_a_seed_chooses_the_game_and_a_path_overrules_it(make: Make) -> None:
         assert env.game == wanted
 
 
+def test_a_reminder_ends_each_steps_text_and_changes_nothing_else(make: Make) -> None:
+    env, plain = make(reminder=True), make()
+    _, info = env.reset(seed=3)
+    assert info == plain.reset(seed=3)[1]  # the task has just been told
+    task = info["task"].partition(" You have ")[0]
+    for action in (0, 5):
+        told, plainly = env.step(action)[-1], plain.step(action)[-1]
+        assert told["text"] == f"{plainly['text']} {task}"
+        assert told | {"text": ""} == plainly | {"text": ""}
+
+
 def test_the_expert_wins_every_type_and_its_conditions_add_up(make: Make) -> None:
     for split in ("train", "eval_in_distribution", "eval_out_of_distribution"):
         env = make(split=split)
