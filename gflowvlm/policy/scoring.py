@@ -75,14 +75,18 @@ def _per_decision(done: Tensor, sampled: _Sampled) -> Tensor:
 
 
 def pad_rows(rows: Sequence[Row], backbone: Backbone) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Ids, mask and token types [N, S], padded on the right."""
+    """Ids, mask and token types [N, S], padded on the right.
+
+    No token sees what stands on its right, so that padding need not be masked: the mask is of ones,
+    and attention kernels that know causality alone do, which skip half of the work.
+    """
     longest = max(len(row.input_ids) for row in rows)
 
     def padded(lists: Sequence[Sequence[int]], fill: int = 0) -> Tensor:
         full = [[*values, *[fill] * (longest - len(values))] for values in lists]
         return torch.tensor(full, device=backbone.device)
 
-    mask = padded([[1] * len(row.input_ids) for row in rows])
+    mask = torch.ones(len(rows), longest, dtype=torch.long, device=backbone.device)
     types = None
     if any(row.token_types is not None for row in rows):
         types = padded([row.token_types or () for row in rows])
