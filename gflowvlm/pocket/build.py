@@ -150,8 +150,18 @@ class Training:
         self.schedule = SequentialLR(self.optimizer, [warm, cool], [warmup])
 
     def load(self) -> None:
-        """Go on where the state file stands."""
+        """Go on where the state file stands.
+
+        Raises:
+            UserError: another recipe began it.
+        """
         state = torch.load(self.state_file, weights_only=True)
+        if state["recipe"] != asdict(self.recipe):
+            raise UserError(
+                f"found a build of {state['recipe']['model']} in {self.state_file.parent} that was "
+                f"begun with other settings, expected one of this {self.recipe.model}: resume it "
+                "with the options it was begun with, or pass another --output"
+            )
         self.step = state["step"]
         self._begin()
         self.model.load_state_dict(state["model"])
@@ -162,6 +172,7 @@ class Training:
         """Replace the state file as a whole."""
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         state |= {"schedule": self.schedule.state_dict(), "step": self.step}
+        state["recipe"] = asdict(self.recipe)
         partial = self.state_file.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.state_file)
