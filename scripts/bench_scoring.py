@@ -1,7 +1,8 @@
-"""Scoring an episode as one transcript against one prompt per decision; log-probs in chunks.
+"""Scoring: a transcript or a prompt per decision; unequal lengths; log-probs in chunks.
 
 Part 1 scores the same games, forward and backward, in the layouts `transcript` and `rewritten`.
-Part 2 takes log-probs of sampled tokens at a large vocabulary, forward and backward, by the
+Part 2 scores games of 1, 2, ... turns, beside those of about their length and as one padded batch.
+Part 3 takes log-probs of sampled tokens at a large vocabulary, forward and backward, by the
 policy's language head (in chunks) and from a tensor of all logits, each in a process of its own,
 and compares the peaks of memory beyond what was held before.
 """
@@ -9,12 +10,16 @@ and compares the peaks of memory beyond what was held before.
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
+from unittest.mock import patch
 
 import torch
 from bench_model import median_seconds, observation, peak_mib, print_table, random_policy
 from torch import Tensor, nn
 
 from gflowvlm.batch import Row
+from gflowvlm.policy import scoring
+from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.language_head import LanguageHead
 from gflowvlm.prompting.reply import format_reply
 
@@ -59,6 +64,47 @@ def compare_layouts(arguments: argparse.Namespace) -> None:
     head = ["image", "reply", "tokens", "rewritten", "seconds", "rewritten", "transcript faster"]
     print(f"{arguments.games} games of {arguments.turns} turns, tokens an image and a reply:")
     print_table(head, table)
+
+
+def compare_lengths(arguments: argparse.Namespace) -> None:
+    """Seconds of scoring games of unequal length and its gradient, in groups and in one batch."""
+    table = []
+    for image_tokens in arguments.image_tokens:
+        policy = random_policy(
+            image_tokens=image_tokens,
+            hidden=arguments.hidden,
+            layers=arguments.layers,
+            device=arguments.device,
+            layout="transcript",
+        )
+        said = format_reply({"current number": "3", "target number": "5"}, "closer", "+")
+        found: list[Row] = []
+        for turns in range(1, arguments.turns + 1):
+            seen = [observation(turns, turn) for turn in range(turns)]
+            found += policy.rows_of_episode(seen, [said] * turns)
+
+        def step(policy=policy, found=found) -> None:
+            policy.score(found).token_log_prob.sum().backward()
+
+        grouped = median_seconds(step, arguments.repeats, arguments.device)
+        with patch.object(scoring, "FILLED", 0.0), patch.object(scoring, "pad_rows", masked):
+            one_batch = median_seconds(step, arguments.repeats, arguments.device)
+        tokens = sum(len(row.input_ids) for row in found)
+        longest = max(len(row.input_ids) for row in found)
+        shares = tokens / (longest * len(found))
+        table.append((image_tokens, tokens, shares, grouped, one_batch, one_batch / grouped))
+    head = ["image", "tokens", "of a padded batch", "grouped s", "one batch s", "grouped faster"]
+    print(f"\ngames of 1 to {arguments.turns} turns:")
+    print_table(head, table)
+
+
+def masked(
+    rows: Sequence[Row], backbone: Backbone, pad_rows=scoring.pad_rows
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What a batch is where its padding is masked."""
+    ids, mask, types = pad_rows(rows, backbone)
+    length = torch.tensor([len(row.input_ids) for row in rows], device=mask.device)
+    return ids, (torch.arange(ids.shape[1], device=mask.device) < length[:, None]).long(), types
 
 
 def head_loss(way: str, arguments: argparse.Namespace) -> Tensor:
@@ -109,7 +155,7 @@ def compare_memory(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Both parts, or one peak for a process of its own."""
+    """All parts, or one peak for a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=10, help="(%(default)s)")
     parser.add_argument("--games", type=int, default=2, help="(%(default)s)")
@@ -129,6 +175,7 @@ def main() -> None:
         print(*peak_of(arguments.peak_of, arguments))
         return
     compare_layouts(arguments)
+    compare_lengths(arguments)
     compare_memory(arguments)
 
 

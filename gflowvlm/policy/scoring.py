@@ -13,6 +13,8 @@ from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.heads import FlowHead, ValueHead
 from gflowvlm.policy.language_head import LanguageHead
 
+FILLED = 0.75  # least share of a padded row that is its own tokens
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Sampled:
@@ -20,6 +22,7 @@ class _Sampled:
 
     row: Tensor  # [M] which row that the model read
     position: Tensor  # [M] where the token stands
+    token: Tensor  # [M] its id
     decision: Tensor  # [M] which of all D decisions it belongs to
     is_action: Tensor  # [M] bool
     allowed: list[tuple[int, ...] | None]  # M
@@ -40,15 +43,11 @@ def score_rows(
     pictures go through the model once, however many episodes they are of.
     """
     firsts, place = distinct((row.input_ids, row.vision) for row in rows)
-    read = [rows[first] for first in firsts]
-    ids, mask, types = pad_rows(read, backbone)
-    start = torch.zeros(len(read), dtype=torch.long, device=backbone.device)
-    vision = backbone.merge([image for row in read for image in row.vision])
-    hidden, _ = backbone.hidden(ids, mask, start, types=types, vision=vision)
+    hidden, begins = read_rows([rows[first] for first in firsts], backbone)
     sampled = _sampled_of(rows, place, backbone.device)
     log_prob, entropy, done = language.score(
-        hidden[sampled.row, sampled.position - 1],
-        ids[sampled.row, sampled.position],
+        hidden[begins[sampled.row] + sampled.position - 1],
+        sampled.token,
         sampled.allowed,
         sampled.first,
     )
@@ -59,8 +58,8 @@ def score_rows(
         thought_log_prob=empty.index_add(0, sampled.decision, thought),
         action_log_prob=empty.index_add(0, sampled.decision, action),
         entropy=empty.index_add(0, sampled.decision, entropy),
-        flow=None if flow_head is None else flow_head(_states(rows, place, hidden)),
-        value=None if value_head is None else value_head(_states(rows, place, hidden)),
+        flow=None if flow_head is None else flow_head(_states(rows, begins[place], hidden)),
+        value=None if value_head is None else value_head(_states(rows, begins[place], hidden)),
         token_log_prob=log_prob,
         token_decision=sampled.decision,
         log_p_done=None if language.done is None else _per_decision(done, sampled),
@@ -72,6 +71,38 @@ def _per_decision(done: Tensor, sampled: _Sampled) -> Tensor:
     begins = torch.tensor(sampled.first, dtype=torch.bool, device=done.device)
     empty = torch.full((sampled.decisions,), float("nan"), device=done.device)
     return empty.index_copy(0, sampled.decision[begins], done[begins])
+
+
+def read_rows(rows: Sequence[Row], backbone: Backbone) -> tuple[Tensor, Tensor]:
+    """Hidden states [T, H] of the tokens of all rows, and [N] where those of each row begin.
+
+    Rows go through the model beside those of about their length: however much lengths differ,
+    little of the work is padding.
+    """
+    begins = torch.zeros(len(rows), dtype=torch.long, device=backbone.device)
+    states: list[Tensor] = []
+    before = 0
+    for members in of_like_length([len(row.input_ids) for row in rows]):
+        group = [rows[member] for member in members]
+        ids, mask, types = pad_rows(group, backbone)
+        start = torch.zeros(len(group), dtype=torch.long, device=backbone.device)
+        vision = backbone.merge([image for row in group for image in row.vision])
+        hidden, _ = backbone.hidden(ids, mask, start, types=types, vision=vision)
+        begins[members] = before + ids.shape[1] * torch.arange(len(group), device=ids.device)
+        states.append(hidden.flatten(0, 1))
+        before += ids.numel()
+    return torch.cat(states), begins
+
+
+def of_like_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices in groups, the longest first; nothing in a group is shorter than `FILLED` of it."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if groups and lengths[index] >= FILLED * lengths[groups[-1][0]]:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
 
 
 def pad_rows(rows: Sequence[Row], backbone: Backbone) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -94,7 +125,7 @@ def pad_rows(rows: Sequence[Row], backbone: Backbone) -> tuple[Tensor, Tensor, T
 
 
 def _sampled_of(rows: Sequence[Row], place: Sequence[int], device: torch.device) -> _Sampled:
-    row_of, positions, decisions, actions = [], [], [], []
+    row_of, positions, tokens, decisions, actions = [], [], [], [], []
     allowed: list[tuple[int, ...] | None] = []
     first: list[bool] = []
     before = 0
@@ -104,6 +135,7 @@ def _sampled_of(rows: Sequence[Row], place: Sequence[int], device: torch.device)
                 continue
             row_of.append(index)
             positions.append(position)
+            tokens.append(row.input_ids[position])
             decisions.append(before + decision)
             actions.append(row.segment[position] == Segment.ACTION)
             allowed.append(row.allowed.get(position))
@@ -112,6 +144,7 @@ def _sampled_of(rows: Sequence[Row], place: Sequence[int], device: torch.device)
     return _Sampled(
         row=torch.tensor(row_of, dtype=torch.long, device=device),
         position=torch.tensor(positions, dtype=torch.long, device=device),
+        token=torch.tensor(tokens, dtype=torch.long, device=device),
         decision=torch.tensor(decisions, dtype=torch.long, device=device),
         is_action=torch.tensor(actions, dtype=torch.bool, device=device),
         allowed=allowed,
@@ -120,8 +153,8 @@ def _sampled_of(rows: Sequence[Row], place: Sequence[int], device: torch.device)
     )
 
 
-def _states(rows: Sequence[Row], place: Sequence[int], hidden: Tensor) -> Tensor:
+def _states(rows: Sequence[Row], begins: Tensor, hidden: Tensor) -> Tensor:
     """[D + N, H] hidden states at each row's T + 1 states."""
-    row_of = [index for index, row in zip(place, rows, strict=True) for _ in row.state_at]
-    position = [at for row in rows for at in row.state_at]
-    return hidden[row_of, position]
+    row_of = [index for index, row in enumerate(rows) for _ in row.state_at]
+    position = torch.tensor([at for row in rows for at in row.state_at], device=hidden.device)
+    return hidden[begins[row_of] + position]

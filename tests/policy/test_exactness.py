@@ -1,6 +1,7 @@
 """The log-prob of a sampled token is the log-prob it is scored with."""
 
 import itertools
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from gflowvlm.episode import Observation, Reply, Segment
 from gflowvlm.policy import selfcheck, session
 from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.base import EpisodeKey
+from gflowvlm.policy.scoring import FILLED, of_like_length
 from gflowvlm.policy.vlm import VLMPolicy
 
 Observe = Callable[..., Observation]
@@ -175,11 +177,22 @@ def test_a_padded_batch_is_scored_as_its_rows_alone(
     with torch.no_grad():
         together = policy.score(rows)
         alone = [policy.score([row]) for row in rows]
-    for name in ("thought_log_prob", "action_log_prob", "entropy", "token_log_prob"):
+    for name in ("thought_log_prob", "action_log_prob", "entropy", "token_log_prob", "flow"):
         apart = torch.cat([getattr(scores, name) for scores in alone])
         torch.testing.assert_close(getattr(together, name), apart, atol=1e-4, rtol=1e-5)
     assert together.flow is not None
     assert len(together.flow) == sum(row.num_decisions + 1 for row in rows)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_of_like_length_go_together(seed: int) -> None:
+    draw = random.Random(seed)
+    lengths = [draw.randint(1, 300) for _ in range(draw.randint(0, 40))]
+    groups = of_like_length(lengths)
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    for group, shorter in itertools.pairwise(groups):
+        assert min(lengths[i] for i in group) >= FILLED * lengths[group[0]]
+        assert lengths[shorter[0]] < FILLED * lengths[group[0]]
 
 
 def test_sums_over_decisions_are_sums_over_their_tokens(
