@@ -1,4 +1,4 @@
-"""The pocket VLM as Hugging Face objects: tokenizer, processor and a LLaVA with fresh weights."""
+"""The pocket VLM as Hugging Face objects: tokenizer, processor and an untrained LLaVA."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -169,6 +169,6 @@ def inherit(
         text = tokenizer.convert_tokens_to_string([token])
         ids = [words[token]] if token in words else known(text, add_special_tokens=False).input_ids
         rows.append(old[ids].mean(0))
-    weights = {k: v for k, v in parent.state_dict().items() if v.shape[:1] != old.shape[:1]}
+    weights = dict(parent.state_dict())
     weights |= dict.fromkeys(("lm_head.weight", EMBEDDINGS), torch.stack(rows))
     model.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""Train the pocket VLM from nothing: deterministic for a seed, resumable, minutes on two cores."""
+"""Train a pocket VLM, from nothing or from the other one: deterministic for a seed, resumable."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -33,7 +33,10 @@ HOME_STEPS = 6000
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides the weights; two equal recipes on one machine give equal files."""
+    """What decides the weights, beside those of the model inside the package where one continues.
+
+    Two equal recipes on one machine give equal files. `of` gives those of the package.
+    """
 
     model: PocketModel = "pocket"
     steps: int = 3000
@@ -156,11 +159,14 @@ class Training:
             UserError: another recipe began it.
         """
         state = torch.load(self.state_file, weights_only=True)
-        if state["recipe"] != asdict(self.recipe):
+        begun, asked = state.get("recipe", {}), asdict(self.recipe)
+        other = [name for name, value in asked.items() if begun.get(name) != value]
+        if other:
+            found = ", ".join(f"{name} {begun.get(name, 'unknown')}" for name in other)
+            expected = ", ".join(f"{name} {asked[name]}" for name in other)
             raise UserError(
-                f"found a build of {state['recipe']['model']} in {self.state_file.parent} that was "
-                f"begun with other settings, expected one of this {self.recipe.model}: resume it "
-                "with the options it was begun with, or pass another --output"
+                f"found a build begun with {found} in {self.state_file.parent}, expected "
+                f"{expected}: resume it with its own options, or pass another --output"
             )
         self.step = state["step"]
         self._begin()

@@ -111,7 +111,8 @@ library_name: transformers
 ---
 
 {ABOUT[name].format(parameters=parameters, steps=steps)}
-Share of replies that are right to the letter on conversations never trained on (greedy):
+Share of replies that are right to the letter on conversations never trained on (greedy;
+21 of them at turn 1, one beyond turn 8):
 
 | skill | {header} |
 |---|{"---|" * len(DEPTHS)}
@@ -134,13 +135,13 @@ answers to their names.
 """,
     "pocket-home": """# Pocket VLM for homes
 
-The pocket VLM, taught on ({steps:,} steps of `gflowvlm pocket build --model pocket-home`) in the
-words of a home, for ALFWorld: a LLaVA of {parameters:,} parameters whose tokenizer has those words
-whole. General skills: to do the one thing that a turn asks for, out of a list of commands that is
-told by its changes; to name a thing to be watched for when it is seen; to say where a thing was
-seen; to name the members of a list one by one; to repeat names. What it is told of was written for
-this and follows rules like ALFWorld's, in sentences like ALFWorld's, which it knows by that; it was
-never shown a game of it, nor a goal that takes several steps to reach. It still reads numbers.
+The pocket VLM, trained further ({steps:,} steps of `gflowvlm pocket build --model pocket-home`) in
+the words of a home, for ALFWorld: a LLaVA of {parameters:,} parameters whose tokenizer has those
+words whole. General skills: to do the one thing that a turn asks for, out of a list of commands
+that is told by its changes; to name a thing to be watched for when it is seen; to say where a thing
+was seen (at the same turn, hardly at earlier ones); to name the members of a list one by one; to
+repeat names. What it is told of was written for this, with rules and sentences like ALFWorld's; it
+was never shown a game of it, nor a goal that takes several steps to reach. It still reads numbers.
 """,
 }
 LIMITS: Mapping[PocketModel, str] = {
@@ -148,7 +149,7 @@ LIMITS: Mapping[PocketModel, str] = {
 numbers are read in reading order, whatever their labels say. It is a test bed, not a useful model.
 """,
     "pocket-home": """Limits: ALFWorld's pictures mean nothing to it, all that it knows it is told.
-It forgot how to compare numbers, and what was told some turns ago. It is a test bed, not a useful
-model.
+It lost the reply that comparing asks for, and what was told some turns ago. It is a test bed, not a
+useful model.
 """,
 }

@@ -52,12 +52,18 @@ def require_base(adapter: Path, model: str) -> None:
         UserError: it was trained on another embedded model.
     """
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    trained_on = Path(config.get("base_model_name_or_path") or "")
-    names = {folder.name: name for name, folder in MODELS.items()}
-    if trained_on.parent.name != MODEL_FOLDER.parent.name or trained_on.name not in names:
-        return
-    if names[trained_on.name] != model and model in MODELS:
+    trained_on = _embedded(Path(config.get("base_model_name_or_path") or ""))
+    asked = _embedded(Path(find_model(model)))
+    if trained_on and asked and trained_on != asked:
         raise UserError(
-            f"policy.start: found an adapter of {names[trained_on.name]} in {adapter}, expected "
-            f"one of {model}: set policy.model to {names[trained_on.name]}, or name another start"
+            f"policy.start: found an adapter of {trained_on} in {adapter}, expected one of "
+            f"{asked}: set policy.model to {trained_on}, or name another start"
         )
+
+
+def _embedded(folder: Path) -> str | None:
+    """Name of the embedded model that a folder is, wherever the package was installed."""
+    for name, known in MODELS.items():
+        if folder.parts[-3:] == known.parts[-3:]:  # gflowvlm/pocket/...
+            return name
+    return None

@@ -1,8 +1,8 @@
 """Skills of a home told in words: to do as told, to spot, to recall, to name each once.
 
 A small room of words answers, with things that are carried about; it wants nothing. Every answer is
-dictated by the turn, by what the first turn asks to watch for, or by what was told before: no
-conversation has a goal that takes several steps to reach.
+dictated by the turn, by what the first turn asks to watch for, or by what was told before (and a
+list that has been named ends with `none`): no goal takes several steps to reach.
 """
 
 from collections.abc import Sequence
@@ -42,6 +42,7 @@ def listing(names: Sequence[str]) -> str:
 
 def numbered(rng: Generator, kinds: tuple[str, ...], count: int, *, repeats: int) -> list[str]:
     """Names of `count` things, at most `repeats` of a kind, numbered from 1 in each kind."""
+    assert count <= len(kinds) * repeats, "so many names there are not"
     names: dict[str, None] = {}
     while len(names) < count:
         kind = pick(rng, kinds)[0]
@@ -197,7 +198,7 @@ def obey(pen: Pen, turns: int) -> Conversation:
 
 
 def watch(pen: Pen, turns: int) -> Conversation:
-    """Name the thing that the first turn asks for when it is seen, else say what it says."""
+    """Name the thing that the first turn asks for when it is seen, else say nothing."""
     rng = pen.rng
     wanted = pick(rng, THINGS)[0]
     others = tuple(thing for thing in THINGS if thing != wanted)

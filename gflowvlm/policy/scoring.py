@@ -91,7 +91,7 @@ def read_rows(rows: Sequence[Row], backbone: Backbone) -> tuple[Tensor, Tensor]:
         begins[members] = before + ids.shape[1] * torch.arange(len(group), device=ids.device)
         states.append(hidden.flatten(0, 1))
         before += ids.numel()
-    return torch.cat(states), begins
+    return states[0] if len(states) == 1 else torch.cat(states), begins
 
 
 def of_like_length(lengths: Sequence[int]) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch import nn
 
 from gflowvlm.batch import Row
 from gflowvlm.episode import Observation, Segment
@@ -67,12 +68,19 @@ def rescoring_gap(policy: Policy) -> tuple[float, Row]:
 
 @torch.no_grad()
 def forward_gap(row: Row, backbone: Backbone, language: LanguageHead) -> float:
-    """Largest difference of log-probs to the model's own forward pass, left to its own devices."""
+    """Largest difference of log-probs to the model's own forward pass, left to its own devices.
+
+    Ours reads padding on the right as scoring does, unmasked, which a causal model cannot see.
+    """
     ids, mask, types = pad_rows([row], backbone)
     vision = backbone.merge(row.vision)
     start = torch.zeros(1, dtype=torch.long, device=backbone.device)
-    hidden, _ = backbone.hidden(ids, mask, start, types=types, vision=vision)
-    ours = (language.raw_logits(hidden[0]) * language.temperature).log_softmax(-1)
+    length, more = ids.shape[1], ids.shape[1] // 4 + 1
+    ids_wide = nn.functional.pad(ids, (0, more), value=backbone.pad_id)
+    mask_wide = nn.functional.pad(mask, (0, more), value=1)
+    types_wide = None if types is None else nn.functional.pad(types, (0, more))
+    hidden, _ = backbone.hidden(ids_wide, mask_wide, start, types=types_wide, vision=vision)
+    ours = (language.raw_logits(hidden[0, :length]) * language.temperature).log_softmax(-1)
     arguments = {} if types is None else {"mm_token_type_ids": types}
     output = backbone.model(input_ids=ids, attention_mask=mask, **vision, **arguments)
     return float((ours - output.logits[0].float().log_softmax(-1)).abs().max())

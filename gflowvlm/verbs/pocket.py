@@ -7,6 +7,7 @@ from typing import Any
 
 from gflowvlm.arguments import positive
 from gflowvlm.errors import UserError
+from gflowvlm.pocket.folder import MODELS
 
 
 def add_options(verbs: Any) -> None:
@@ -19,7 +20,7 @@ def add_options(verbs: Any) -> None:
         parser.set_defaults(verb=verb)
         parser.add_argument(
             "--model",
-            choices=("pocket", "pocket-home"),
+            choices=tuple(MODELS),
             default="pocket",
             help="which one (pocket)",
         )
@@ -42,8 +43,6 @@ def build(options: argparse.Namespace) -> None:
 
 def card(options: argparse.Namespace) -> None:
     """Print the card of an embedded model: what it can do, how it was made."""
-    from gflowvlm.pocket.folder import MODELS
-
     file = MODELS[options.model] / "README.md"
     if not file.is_file():
         raise UserError(

@@ -153,7 +153,7 @@ def test_a_build_is_deterministic_and_resumes_to_the_same_weights(
     monkeypatch.setattr(building.Training, "update", update)
     with pytest.raises(UserError, match="--resume"):
         build(output=tmp_path / "parts", recipe=TINY)
-    with pytest.raises(UserError, match=r"build of pocket .* expected one of this pocket-home"):
+    with pytest.raises(UserError, match=r"model pocket in .*, expected model pocket-home"):
         build(output=tmp_path / "parts", resume=True, recipe=replace(TINY, model="pocket-home"))
     parts = build(output=tmp_path / "parts", resume=True, recipe=TINY)
     a, b = (AutoModelForImageTextToText.from_pretrained(p).state_dict() for p in (whole, parts))

@@ -123,5 +123,8 @@ def test_an_adapter_of_the_other_embedded_model_is_refused() -> None:
     adapter = find_adapter("pocket/number_line")
     require_base(adapter, "pocket")
     require_base(adapter, "someone/else")
+    require_base(adapter, "my/pocket/home")
+    with pytest.raises(UserError, match=r"adapter of pocket .* expected one of pocket-home"):
+        require_base(adapter, "gflowvlm/pocket/home")
     with pytest.raises(UserError, match=r"adapter of pocket .* expected one of pocket-home"):
         require_base(adapter, "pocket-home")

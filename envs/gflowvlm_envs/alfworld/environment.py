@@ -68,9 +68,9 @@ class ALFWorld(HouseholdGame):
     - `limit`: steps allowed; 50.
     - `expert`: `oracle`, which knows where everything is, or `searcher`, which knows what has been
       told and looks for the rest; `oracle`.
-    - `reminder`: whether the text of every step ends with the task, for players who forget; False.
     - `image_size`: side of the image in pixels, at least 64; 336.
     - `render_mode`: None or `rgb_array`.
+    - `reminder`: whether the text of every step ends with the task, for players who forget; False.
 
     `splits` names the three splits. `generated` says whether the games were generated: results on
     such games are not results on ALFWorld's own.
@@ -86,9 +86,9 @@ class ALFWorld(HouseholdGame):
         task_types: Sequence[str] | None = None,
         limit: int = 50,
         expert: str = "oracle",
-        reminder: bool = False,
         image_size: int = 336,
         render_mode: str | None = None,
+        reminder: bool = False,
     ) -> None:
         """See the class for the arguments."""
         if expert not in EXPERTS:
