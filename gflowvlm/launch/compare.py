@@ -17,7 +17,7 @@ from gflowvlm.files import write_json
 from gflowvlm.launch.board import Board
 from gflowvlm.launch.contest import Run, plan, write_recipes
 from gflowvlm.launch.jobs import Job, Steps, cores, run_jobs
-from gflowvlm.pocket.folder import find_adapter, require_base
+from gflowvlm.pocket.folder import find_adapter
 from gflowvlm.rollouts.environments import make_environment
 
 COMPARISON_FILE = "comparison.json"
@@ -61,7 +61,7 @@ def compare(
 def _require_parts(comparison: CompareConfig, config: RunConfig) -> None:
     """A start or a split that does not exist, or fit, fails here, not in every run."""
     if config.policy.start is not None:
-        require_base(find_adapter(config.policy.start), config.policy.model)
+        find_adapter(config.policy.start, config.policy.model)
     environment = config.environment
     for split in comparison.splits:
         make_environment(environment.id, split, environment.kwargs).close()

@@ -15,7 +15,7 @@ from gflowvlm.config.supervised import SupervisedFineTuning
 from gflowvlm.launch.preference import preference_method
 from gflowvlm.launch.supervised import supervised_episodes
 from gflowvlm.objectives.build import build_objective
-from gflowvlm.pocket.folder import find_adapter, find_model, require_base
+from gflowvlm.pocket.folder import find_adapter, find_model
 from gflowvlm.policy.base import Policy
 from gflowvlm.policy.vlm import PolicySettings, VLMPolicy
 from gflowvlm.processes import Processes
@@ -37,9 +37,7 @@ RESCORE_TOLERANCE = {"float32": 0.01, "bfloat16": 0.5}  # nats a token
 def build_policy(config: RunConfig, device: torch.device) -> VLMPolicy:
     """The model, its adapter and its reference, as the configuration says; self-checked."""
     section = config.policy
-    start = None if section.start is None else find_adapter(section.start)
-    if start is not None:
-        require_base(start, section.model)
+    start = None if section.start is None else find_adapter(section.start, section.model)
     flow_head, value_head = needed_heads(config)
     settings = PolicySettings(
         temperature=section.temperature,

@@ -149,7 +149,7 @@ LIMITS: Mapping[PocketModel, str] = {
 numbers are read in reading order, whatever their labels say. It is a test bed, not a useful model.
 """,
     "pocket-home": """Limits: ALFWorld's pictures mean nothing to it, all that it knows it is told.
-It lost the reply that comparing asks for, and what was told some turns ago. It is a test bed, not a
-useful model.
+Comparing numbers it answers in words that it was not offered, and it forgot what was told some
+turns ago. It is a test bed, not a useful model.
 """,
 }

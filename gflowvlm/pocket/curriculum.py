@@ -6,9 +6,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gflowvlm.pocket.architecture import NUMBERED_PIECES, PIECES
-from gflowvlm.pocket.household import each_once, obey, recall, repeat_names, watch
-from gflowvlm.pocket.seeing import caption, compare, read_numbers
-from gflowvlm.pocket.skills import COMPARING, READING, SKILLS, Shares
+from gflowvlm.pocket.household import obey, repeat_names, watch
+from gflowvlm.pocket.skills import (
+    AT_HOME,
+    COMPARING,
+    FIRST_WORDS_AT_HOME,
+    READING,
+    SKILLS,
+    Shares,
+)
 
 PocketModel = Literal["pocket", "pocket-home"]
 
@@ -66,23 +72,6 @@ GAMES = Curriculum(
     spreading=(0.16, 0.6),
 )
 """Numbers, cards and short phrases: what the games on tables need."""
-
-FIRST_WORDS_AT_HOME: Shares = {
-    repeat_names: (0.3, 19),
-    watch: (0.25, 36),
-    each_once: (0.2, 25),
-    recall: (0.25, 33),
-}
-AT_HOME: Shares = {
-    obey: (0.46, 75),
-    watch: (0.16, 36),
-    recall: (0.14, 33),
-    each_once: (0.1, 25),
-    repeat_names: (0.02, 19),
-    compare: (0.04, 46),
-    caption: (0.04, 25),
-    read_numbers: (0.04, 36),
-}
 
 HOME = Curriculum(
     stages=(

@@ -18,11 +18,16 @@ def find_model(name: str) -> str | Path:
     return Path(name) if Path(name).is_dir() else name
 
 
-def find_adapter(name: str) -> Path:
-    """`pocket/NAME` is an adapter inside the package, anything else a folder.
+def find_adapter(name: str, model: str) -> Path:
+    """The adapter that `policy.start` names: `pocket/NAME` is inside the package, else a folder.
+
+    Args:
+        name: of the adapter.
+        model: what `policy.model` names. An adapter of one embedded model fits the other's shapes
+            and means nothing there.
 
     Raises:
-        UserError: there is no such adapter.
+        UserError: there is no such adapter, or it was trained on the other embedded model.
     """
     embedded = sorted(path.name for path in ADAPTER_FOLDER.glob("*/"))
     if name.startswith("pocket/"):
@@ -38,19 +43,11 @@ def find_adapter(name: str) -> Path:
             f"policy.start: found no adapter in {name}, expected {expected}: "
             "mend the path or train that run first"
         )
+    _require_base(folder, model)
     return folder
 
 
-def require_base(adapter: Path, model: str) -> None:
-    """An adapter of one embedded model fits another's shapes, and means nothing there.
-
-    Args:
-        adapter: its folder.
-        model: what `policy.model` names.
-
-    Raises:
-        UserError: it was trained on another embedded model.
-    """
+def _require_base(adapter: Path, model: str) -> None:
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     trained_on = _embedded(Path(config.get("base_model_name_or_path") or ""))
     asked = _embedded(Path(find_model(model)))

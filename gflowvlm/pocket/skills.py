@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from gflowvlm.pocket.household import each_once, obey, recall, repeat_names, watch
 from gflowvlm.pocket.pictures import Pen
 from gflowvlm.pocket.saying import (
     choose,
@@ -74,6 +75,26 @@ COMPARING: Shares = {
 }
 """More of what is built upon: to compare without fault, whatever was said before."""
 
+
+FIRST_WORDS_AT_HOME: Shares = {
+    repeat_names: (0.3, 19),
+    watch: (0.25, 36),
+    each_once: (0.2, 25),
+    recall: (0.25, 33),
+}
+"""What is learned first in the words of a home: to copy, to spot, to recall."""
+
+AT_HOME: Shares = {
+    obey: (0.46, 75),
+    watch: (0.16, 36),
+    recall: (0.14, 33),
+    each_once: (0.1, 25),
+    repeat_names: (0.02, 19),
+    compare: (0.04, 46),
+    caption: (0.04, 25),
+    read_numbers: (0.04, 36),
+}
+"""The home in words, and a little of what was known before."""
 
 TOKENS_OF_A_TURN = SKILLS[compare][1]
 """What `turns` are counted in."""

@@ -9,7 +9,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokeniz
 from gflowvlm.errors import UserError
 from gflowvlm.pocket.architecture import build_model, inherit
 from gflowvlm.pocket.build import Recipe, tokenizer_of
-from gflowvlm.pocket.folder import HOME_FOLDER, MODEL_FOLDER, find_adapter, require_base
+from gflowvlm.pocket.folder import HOME_FOLDER, MODEL_FOLDER, find_adapter
 from gflowvlm.pocket.household import each_once, kind_of, obey, recall, watch
 from gflowvlm.pocket.pictures import Pen
 
@@ -119,12 +119,17 @@ def test_the_model_for_homes_is_small_and_speaks_their_words_in_few_tokens() -> 
     assert len(tokenizer(command, add_special_tokens=False).input_ids) == 7
 
 
-def test_an_adapter_of_the_other_embedded_model_is_refused() -> None:
-    adapter = find_adapter("pocket/number_line")
-    require_base(adapter, "pocket")
-    require_base(adapter, "someone/else")
-    require_base(adapter, "my/pocket/home")
+@pytest.mark.parametrize("model", ["pocket", "gflowvlm/pocket/model", "my/pocket/home", "x/y"])
+def test_an_adapter_is_found_for_its_own_model_and_for_foreign_ones(model: str) -> None:
+    assert find_adapter("pocket/number_line", model).is_dir()
+
+
+@pytest.mark.parametrize("model", ["pocket-home", "gflowvlm/pocket/home"])
+def test_an_adapter_of_the_other_embedded_model_is_refused(model: str) -> None:
     with pytest.raises(UserError, match=r"adapter of pocket .* expected one of pocket-home"):
-        require_base(adapter, "gflowvlm/pocket/home")
-    with pytest.raises(UserError, match=r"adapter of pocket .* expected one of pocket-home"):
-        require_base(adapter, "pocket-home")
+        find_adapter("pocket/number_line", model)
+
+
+def test_the_recipe_makes_the_tokenizer_of_the_model_for_homes() -> None:
+    shipped = AutoTokenizer.from_pretrained(HOME_FOLDER)
+    assert tokenizer_of(Recipe.of("pocket-home")).get_vocab() == shipped.get_vocab()

@@ -219,6 +219,22 @@ def test_the_self_check_finds_no_gap(
     assert selfcheck.forward_gap(row, policy.backbone, policy.language) <= 1e-4
 
 
+def test_the_self_check_sees_padding_that_leaks_to_the_left(
+    llava_folder: Path, adapted: MakePolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, hidden = adapted(llava_folder), Backbone.hidden
+    _, row = selfcheck.rescoring_gap(policy)
+    assert selfcheck.forward_gap(row, policy.backbone, policy.language) < 1e-4
+
+    def leaking(self: Backbone, ids: Tensor, mask: Tensor, start: Tensor, **options: Any) -> Any:
+        states, following = hidden(self, ids, mask, start, **options)
+        padding = ids.shape[1] - len(row.input_ids)
+        return states + padding * states.flip(-1), following
+
+    monkeypatch.setattr(Backbone, "hidden", leaking)
+    assert selfcheck.forward_gap(row, policy.backbone, policy.language) > 0.01
+
+
 def test_gradients_with_checkpointing_are_those_without(
     llava_folder: Path, observe: Observe, adapted: MakePolicy
 ) -> None:
