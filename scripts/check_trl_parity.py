@@ -95,6 +95,7 @@ def dpo_gap(generator: torch.Generator, beta: float) -> float:
     order = torch.arange(2 * PAIRS).view(2, PAIRS).T.flatten()
     loss = PairLoss(
         log_mu=reference[order].view(-1, 2),
+        acts=torch.ones(PAIRS, dtype=torch.bool),
         beta=beta,
         label_smoothing=0.0,
         sft_weight=0.0,

@@ -131,7 +131,7 @@ class OpponentReplies:
             places = (weight + np.array(lots)).argmax(1)
             said = [said[count * row + place] for row, place in enumerate(places)]
         return [
-            (row_of(self.policy, step, step.chosen), row)
+            Pair(chosen=row_of(self.policy, step, step.chosen), rejected=row)
             for step, row in zip(steps, said, strict=True)
         ]
 

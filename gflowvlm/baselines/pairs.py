@@ -42,8 +42,27 @@ class NoPair(StrEnum):
     """The weak model says what is preferred."""
 
 
-Pair = tuple[Row, Row]
-"""The preferred reply and the rejected one, each its row's only decision."""
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """The preferred reply and the rejected one, each its row's only decision."""
+
+    chosen: Row
+    rejected: Row
+    by_thought: bool = False  # compared by what comes before the action
+
+    @property
+    def rows(self) -> tuple[Row, Row]:
+        """Both whole."""
+        return self.chosen, self.rejected
+
+    @property
+    def compared(self) -> tuple[Row, Row]:
+        """Both as far as they are compared."""
+        chosen, rejected = (
+            last_decision_alone([row], thought_alone=self.by_thought) for row in self.rows
+        )
+        return chosen, rejected
+
 
 PairMaker = Callable[[Sequence[Any], Sequence[int]], list[Pair | NoPair]]
 """Steps (or stored pairs) and the number of each within the run, which decides its draws -> their
@@ -69,10 +88,10 @@ def steps_of(episodes: Sequence[Episode]) -> list[Step]:
     return found
 
 
-def row_of(policy: Policy, step: Step, reply: str, *, thought_alone: bool = False) -> Row:
+def row_of(policy: Policy, step: Step, reply: str) -> Row:
     """The step's history and a reply to it, which alone counts."""
     rows = policy.rows_of_episode(step.observations, [*step.replies, reply])
-    return last_decision_alone(rows, thought_alone=thought_alone)
+    return last_decision_alone(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +102,10 @@ class StoredPairs:
 
     def __call__(self, stored: Sequence[StoredPair], numbers: Sequence[int]) -> list[Pair | NoPair]:
         """The pair of each."""
-        return [(self._row(each.turns), self._row(_with_reply(each))) for each in stored]
+        return [
+            Pair(chosen=self._row(each.turns), rejected=self._row(_with_reply(each)))
+            for each in stored
+        ]
 
     def _row(self, turns: Sequence[TaughtTurn]) -> Row:
         return last_decision_alone([self.row_of_turns(turns)])
@@ -114,8 +136,8 @@ class CorruptedDigits:
         texts = corrupted_reply(step, rng, verify=self.verify)
         if isinstance(texts, NoPair):
             return texts
-        chosen, rejected = (row_of(self.policy, step, t, thought_alone=True) for t in texts)
-        return chosen, rejected
+        chosen, rejected = (row_of(self.policy, step, text) for text in texts)
+        return Pair(chosen=chosen, rejected=rejected, by_thought=True)
 
 
 def corrupted_reply(
@@ -161,8 +183,8 @@ class WeakReplies:
         if isinstance(texts, NoPair):
             return texts
         thinks = any(_form(_parsed(step.chosen, step)))
-        chosen, rejected = (row_of(self.policy, step, t, thought_alone=thinks) for t in texts)
-        return chosen, rejected
+        chosen, rejected = (row_of(self.policy, step, text) for text in texts)
+        return Pair(chosen=chosen, rejected=rejected, by_thought=thinks)
 
 
 def matched_reply(step: Step, reply: str) -> tuple[str, str] | NoPair:

@@ -19,7 +19,6 @@ from gflowvlm.errors import UserError
 from gflowvlm.objectives.base import ObjectiveOutput
 from gflowvlm.objectives.work import Work
 from gflowvlm.processes import ALONE, Processes
-from gflowvlm.rollouts.arrange import weighted_log_prob
 
 _STREAM = 19  # keeps the draws of steps apart from the run's other ones
 
@@ -28,16 +27,19 @@ _STREAM = 19  # keeps the draws of steps apart from the run's other ones
 class PairLoss:
     """The logistic loss of pairs, each an "episode" of two rows, against a stored reference."""
 
-    log_mu: Tensor  # [P, 2]  of the preferred and the rejected reply, nats
+    log_mu: Tensor  # [P, 2]  of what is compared of the preferred and the rejected reply, nats
+    acts: Tensor  # [P]       bool, whether their actions are compared
     beta: float
     label_smoothing: float
-    sft_weight: float  # of the preferred reply's negative log-likelihood, nats a token
+    sft_weight: float  # of the whole preferred reply's negative log-likelihood, nats a token
     thought_weight: float
 
     def __call__(self, scores: StepScores, part: slice) -> ObjectiveOutput:
         """A mean over the pairs of a slice; metrics have TRL's names."""
-        log_pf = weighted_log_prob(scores, self.thought_weight).double().view(-1, 2)
-        ratio = log_pf - self.log_mu[part].to(log_pf.device)
+        thought = scores.thought_log_prob.double().view(-1, 2)
+        action = scores.action_log_prob.double().view(-1, 2)
+        acts, log_mu = (each[part].to(action.device) for each in (self.acts, self.log_mu))
+        ratio = self.thought_weight * thought + action * acts[:, None] - log_mu
         margin = ratio[:, 0] - ratio[:, 1]
         losses = logistic_loss(margin, beta=self.beta, label_smoothing=self.label_smoothing)
         nats = _nats_per_token(scores)[::2]
@@ -100,13 +102,14 @@ class PreferenceTraining:
                 f"update {update + 1}: none of {self.pairs_per_update} steps made a pair, because "
                 f"of {reasons.most_common(1)[0][0]}: change objective.rejected or objective.chosen"
             )
-        rows = rows_of(pairs)
-        log_mu = self.opponents.log_prob(rows).view(-1, 2) if rows else torch.zeros(0, 2)
+        compared = rows_of(pair.compared for pair in pairs)
+        log_mu = self.opponents.log_prob(compared).view(-1, 2) if pairs else torch.zeros(0, 2)
         cost = self.steps.cost(update) if isinstance(self.steps, KeptGames) else (0, 0)
         work = Work(
-            episodes=pairs,
+            episodes=[pair.rows for pair in pairs],
             loss=PairLoss(
                 log_mu=log_mu,
+                acts=torch.tensor([not pair.by_thought for pair in pairs], dtype=torch.bool),
                 beta=self.beta,
                 label_smoothing=self.label_smoothing,
                 sft_weight=self.sft_weight,

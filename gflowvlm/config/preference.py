@@ -45,7 +45,8 @@ class DirectPreference(Section):
     """Probability that a pair is the wrong way round (conservative DPO)."""
     sft_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Weight of the preferred reply's negative log-likelihood, nats a token, added to the loss; DPO
-    alone lets its probability fall as long as the rejected one's falls more."""
+    alone lets its probability fall as long as the rejected one's falls more. Its action counts
+    here, also where it is left out of the comparison."""
     chosen: Literal["expert", "own"] = "expert"
     """Whose replies are preferred: the environment's expert's, or those of the policy's own
     successes, played anew every round as in rejection_sft."""
@@ -53,9 +54,9 @@ class DirectPreference(Section):
     """Games that the expert plays, where it is the one preferred."""
     rejected: Literal["digits", "weak"] = "digits"
     """`digits` redraws the digits of what the preferred reply states and thinks, its action left
-    out of the loss; `weak` takes what the bare base model states and thinks there, its adapter off,
-    in the preferred reply's format. What has no digits, another format, or differs in nothing makes
-    no pair."""
+    out of the comparison; `weak` takes what the bare base model states and thinks there, its
+    adapter off, in the preferred reply's format. What has no digits, another format, or differs in
+    nothing makes no pair."""
     verify: bool = False
     """Whether corrupted digits that still say nothing false make no pair."""
     data: Path | None = Field(default=None, validate_default=False)

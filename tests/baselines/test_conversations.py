@@ -83,7 +83,7 @@ def test_a_stored_pair_is_two_answers_to_one_conversation(tmp_path: Path) -> Non
 
     (made,) = StoredPairs(row_of_turns=row_of_turns)(stored[:1], [0])
     assert not isinstance(made, NoPair)
-    chosen, rejected = made
+    chosen, rejected = made.compared
     assert [[(t.text, t.reply) for t in turns] for turns in told] == [
         [("one", "two"), ("three", "four")],
         [("one", "two"), ("three", "five")],

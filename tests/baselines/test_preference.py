@@ -1,6 +1,7 @@
 """Losses on scores by hand, and opponents of a real model against brute force."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gflowvlm.baselines.opponents import OpponentReplies, Opponents
-from gflowvlm.baselines.pairs import NoPair, Step, noise_key, replies_at, row_of
+from gflowvlm.baselines.pairs import NoPair, Pair, Step, noise_key, replies_at, row_of
 from gflowvlm.baselines.preference import PairLoss
 from gflowvlm.baselines.rejection import WeightedTokenLoss
 from gflowvlm.batch import Row, StepScores
@@ -36,6 +37,7 @@ def test_the_loss_of_two_pairs_by_hand() -> None:
     said = scores([-1.0, -2.0, -1.0, -1.0], [-1.0, -1.0, 0.0, -1.0])
     loss = PairLoss(
         log_mu=torch.tensor([[-3.0, -2.0], [-1.0, -4.0]]),
+        acts=torch.tensor([True, True]),
         beta=0.5,
         label_smoothing=0.0,
         sft_weight=0.1,
@@ -50,6 +52,44 @@ def test_the_loss_of_two_pairs_by_hand() -> None:
     assert both.metrics["rewards/rejected"] == pytest.approx(0.25)  # (-0.5 + 1) / 2
     second = loss(scores([-1.0, -1.0], [0.0, -1.0]), slice(1, 2))
     assert second.loss.item() == pytest.approx(1.363262, abs=1e-6)
+
+
+def test_an_action_that_is_not_compared_is_imitated_all_the_same() -> None:
+    loss = PairLoss(
+        log_mu=torch.tensor([[-3.0, -2.0]]),
+        acts=torch.tensor([False]),
+        beta=0.5,
+        label_smoothing=0.0,
+        sft_weight=0.1,
+        thought_weight=1.0,
+    )
+    action = torch.tensor([-4.0, -7.0], requires_grad=True)
+    said = scores([-1.0, -2.0], [-4.0, -7.0])
+    tokens = torch.stack([torch.tensor([-1.0, -2.0]), action], 1).flatten()
+    out = loss(replace(said, action_log_prob=action, token_log_prob=tokens), slice(0, 1))
+    # margin (-1 + 3) - (-2 + 2) = 2, halved: 0.313262; the preferred reply costs 5 / 2 nats a token
+    assert out.loss.item() == pytest.approx(0.313262 + 0.25, abs=1e-6)
+    out.loss.backward()
+    assert action.grad is not None
+    assert action.grad.tolist() == pytest.approx([-0.05, 0.0])
+
+
+def test_what_is_compared_by_thought_leaves_both_actions_out() -> None:
+    def row(ids: tuple[int, ...]) -> Row:
+        return Row(
+            input_ids=ids,
+            decision_of=(-1, 0, 0),
+            segment=(0, 1, 2),
+            state_at=(0, 2),
+            vision=(),
+            allowed={},
+        )
+
+    pair = Pair(chosen=row((9, 1, 2)), rejected=row((9, 3, 2)), by_thought=True)
+    assert [each.decision_of for each in pair.rows] == [(-1, 0, 0)] * 2
+    assert [each.decision_of for each in pair.compared] == [(-1, 0, -1)] * 2
+    whole = replace(pair, by_thought=False)
+    assert whole.compared == whole.rows
 
 
 def test_a_game_counts_by_its_weight_and_its_tokens() -> None:
@@ -200,5 +240,5 @@ def test_candidates_are_weighed_by_the_reference_over_what_sampled_them(policy: 
     pairs = source([step(1), step(2)], [5, 6])
     again = source([step(2)], [6])  # a draw is decided by the pair's number, not by its batch
     made = [pair for pair in (*pairs, *again) if not isinstance(pair, NoPair)]
-    assert [each.num_decisions for pair in made for each in pair] == [1] * 6
-    assert made[1][1].input_ids == made[2][1].input_ids
+    assert [each.num_decisions for pair in made for each in pair.rows] == [1] * 6
+    assert made[1].rejected.input_ids == made[2].rejected.input_ids
