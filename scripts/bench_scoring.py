@@ -18,7 +18,7 @@ from bench_model import median_seconds, observation, peak_mib, print_table, rand
 from torch import Tensor, nn
 
 from gflowvlm.batch import Row
-from gflowvlm.policy import scoring
+from gflowvlm.policy import alike, scoring
 from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.language_head import LanguageHead
 from gflowvlm.prompting.reply import format_reply
@@ -87,7 +87,7 @@ def compare_lengths(arguments: argparse.Namespace) -> None:
             policy.score(found).token_log_prob.sum().backward()
 
         grouped = median_seconds(step, arguments.repeats, arguments.device)
-        with patch.object(scoring, "FILLED", 0.0), patch.object(scoring, "pad_rows", masked):
+        with patch.object(alike, "FILLED", 0.0), patch.object(scoring, "pad_rows", masked):
             one_batch = median_seconds(step, arguments.repeats, arguments.device)
         tokens = sum(len(row.input_ids) for row in found)
         longest = max(len(row.input_ids) for row in found)

@@ -1,8 +1,11 @@
-"""Sequences that are the same, which a model need not read twice."""
+"""Sequences that a model need not read twice, and those that it had better read together."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from torch import Tensor
+
+FILLED = 0.75  # least share of a padded row that is its own tokens
+WORTH = 512  # tokens of padding saved that make up for one more pass
 
 
 def distinct(
@@ -31,3 +34,21 @@ def distinct(
             firsts.append(number)
         place.append(known[kind])
     return firsts, place
+
+
+def of_like_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices in groups, the longest first, so that little is padded to the longest of a group.
+
+    A group ends before what is shorter than `FILLED` of its longest, if all that is left gets
+    shorter by `WORTH` tokens or more: a pass has a price of its own.
+    """
+    groups: list[list[int]] = []
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    for place, index in enumerate(order):
+        longest = lengths[groups[-1][0]] if groups else 0
+        saved = (longest - lengths[index]) * (len(order) - place)
+        if groups and (lengths[index] >= FILLED * longest or saved < WORTH):
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from gflowvlm.policy.families import Family, merge_vision
+from gflowvlm.policy.past import Past
 
 
 class Backbone:
@@ -72,34 +73,32 @@ class Backbone:
     def feed(
         self,
         new: Sequence[Sequence[int]],
-        mask: Tensor,
-        start: Tensor,
+        past: Past,
         *,
         vision: Mapping[str, Tensor],
-        cache: DynamicCache,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Feed each row its new tokens on top of a cache; the fewer leave holes on the right.
+    ) -> Tensor:
+        """Feed each row its new tokens on top of its past; the fewer leave holes on the right.
 
         Args:
             new: [B] token ids of each row.
-            mask: [B, C] of the cache.
-            start: [B] position of each row's first new token.
+            past: of the same rows; grows by S columns, the most new tokens of a row.
             vision: tensors of the images among the new tokens.
-            cache: grows by S columns, the most new tokens of a row.
 
         Returns:
-            Hidden states [B, S, H], the mask [B, C + S], and each row's next free position [B].
+            Hidden states [B, S, H].
         """
         width, device = max(map(len, new)), self.device
         ids = torch.tensor([[*n, *[self.pad_id] * (width - len(n))] for n in new], device=device)
         length = torch.tensor([len(n) for n in new], device=device)
         real = (torch.arange(width, device=device)[None] < length[:, None]).long()
-        mask = torch.cat([mask, real], 1)
+        past.mask = torch.cat([past.mask, real], 1)
         types = None
         if self.family.positions == "mrope":
             types = (ids == self.model.config.image_token_id).long()
-        hidden, following = self.hidden(ids, mask, start, types=types, vision=vision, cache=cache)
-        return hidden, mask, following
+        hidden, past.position = self.hidden(
+            ids, past.mask, past.position, types=types, vision=vision, cache=past.cache
+        )
+        return hidden
 
     def positions(
         self,
@@ -131,40 +130,3 @@ class Backbone:
         """Join vision tensors and bring them to the model's device."""
         merged = merge_vision(self.family, parts)
         return {name: tensor.to(self.device) for name, tensor in merged.items()}
-
-
-def compact(cache: DynamicCache, mask: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Keep some rows of the cache and move their holes to the left, in place.
-
-    Afterwards no row has a hole between two real tokens, so that the distance in columns is the
-    distance in tokens; sliding-window layers need this, the others get less to attend to.
-
-    Args:
-        cache: of C columns.
-        mask: [B, C].
-        rows: [B'] indices of the rows to keep; None keeps all.
-
-    Returns:
-        [B', C'] the new mask, C' = the most real tokens of any row.
-    """
-    if rows is not None:
-        mask = mask[rows]
-    width = int(mask.sum(1).max())
-    if width == mask.shape[1]:
-        order = None
-    else:
-        order = mask.sort(dim=1, stable=True).indices[:, mask.shape[1] - width :]
-        mask = mask.gather(1, order)
-    layers: Any = cache.layers  # all of them keep plain keys and values, [B, heads, C, head size]
-    for layer in layers:
-        keys, values = layer.keys, layer.values
-        assert keys is not None, "compacting an empty cache"
-        assert values is not None, "compacting an empty cache"
-        if rows is not None:
-            keys, values = keys[rows], values[rows]
-        if order is not None:
-            index = order[:, None, :, None]
-            keys = keys.gather(2, index.expand(-1, keys.shape[1], -1, keys.shape[3]))
-            values = values.gather(2, index.expand(-1, values.shape[1], -1, values.shape[3]))
-        layer.keys, layer.values = keys, values
-    return mask

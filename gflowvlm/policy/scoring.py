@@ -8,12 +8,10 @@ from torch import Tensor
 
 from gflowvlm.batch import Row, StepScores
 from gflowvlm.episode import Segment
-from gflowvlm.policy.alike import distinct
+from gflowvlm.policy.alike import distinct, of_like_length
 from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.heads import FlowHead, ValueHead
 from gflowvlm.policy.language_head import LanguageHead
-
-FILLED = 0.75  # least share of a padded row that is its own tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,17 +90,6 @@ def read_rows(rows: Sequence[Row], backbone: Backbone) -> tuple[Tensor, Tensor]:
         states.append(hidden.flatten(0, 1))
         before += ids.numel()
     return states[0] if len(states) == 1 else torch.cat(states), begins
-
-
-def of_like_length(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices in groups, the longest first; nothing in a group is shorter than `FILLED` of it."""
-    groups: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if groups and lengths[index] >= FILLED * lengths[groups[-1][0]]:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
 
 
 def pad_rows(rows: Sequence[Row], backbone: Backbone) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache
 
 from gflowvlm.batch import Row
 from gflowvlm.config.policy import Layout
 from gflowvlm.episode import Observation, Reply
 from gflowvlm.errors import UserError
-from gflowvlm.policy.alike import distinct
-from gflowvlm.policy.backbone import Backbone, compact
+from gflowvlm.policy.alike import distinct, of_like_length
+from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.expert import say
 from gflowvlm.policy.language_head import LanguageHead
+from gflowvlm.policy.past import Past, joined
 from gflowvlm.policy.sampling import inverse_cdf
 from gflowvlm.policy.slots import Phase, ReplyRules, Slot
 from gflowvlm.policy.transcript import Record, Transcript, require_room
@@ -76,9 +76,8 @@ class VLMSession:
             )
             self._slots.append(Slot(key, rules, record))
         self._order: list[int] | None = None  # slot of each batch row; None before the first turn
-        self._cache = DynamicCache()
-        self._mask = torch.zeros(0, 0, dtype=torch.long, device=backbone.device)  # [B, C]
-        self._position = torch.zeros(0, dtype=torch.long, device=backbone.device)  # [B] next free
+        self._past = Past.empty(0, backbone.device)
+        self._rows: list[int] = []  # of the past, for each slot of the order
 
     @torch.no_grad()
     def reply(self, observations: Mapping[int, Observation]) -> dict[int, Reply]:
@@ -117,7 +116,7 @@ class VLMSession:
         return self._context_tokens - self._slots[slot].record.prompt_tokens(observation)
 
     def _keep(self, slots: list[int]) -> None:
-        """Make the batch consist of these slots; drop the others and the holes from the cache."""
+        """Make the batch consist of these slots."""
         before, self._order = self._order, slots
         if before is None:
             self._start_anew(slots)
@@ -128,22 +127,14 @@ class VLMSession:
         if not grows(self._layout):
             self._start_anew(slots)
             return
-        rows = [row_of[slot] for slot in slots]
-        self._pick(None if slots == before else rows)
+        self._rows = [row_of[slot] for slot in slots]
 
     def _start_anew(self, slots: list[int]) -> None:
         """Empty the cache: each slot's next tokens are the first of a transcript."""
-        self._cache = DynamicCache()
-        self._mask = self._mask.new_zeros(len(slots), 0)
-        self._position = self._position.new_zeros(len(slots))
+        self._past = Past.empty(len(slots), self._backbone.device)
+        self._rows = list(range(len(slots)))
         for slot in slots:
             self._slots[slot].fed = self._slots[slot].seen = 0
-
-    def _pick(self, rows: Sequence[int] | None) -> None:
-        """Make the batch consist of these of its rows, some perhaps several times; None for all."""
-        index = None if rows is None else torch.tensor(rows, device=self._mask.device)
-        self._mask = compact(self._cache, self._mask, index)
-        self._position = self._position if index is None else self._position[index]
 
     def _prefill(self, live: Sequence[Slot]) -> Tensor:
         """Feed each slot's unfed tokens; [B, H] hidden state at each one's last.
@@ -153,22 +144,32 @@ class VLMSession:
         firsts, place = distinct(
             ((slot.fed, *slot.transcript.ids), slot.transcript.vision) for slot in live
         )
-        some = [live[first] for first in firsts]
-        if len(some) < len(live):
-            self._pick(firsts)
-        new = [slot.unfed() for slot in some]
-        hidden, self._mask, self._position = self._backbone.feed(
-            new,
-            self._mask,
-            self._position,
-            vision=self._backbone.merge([image for slot in some for image in slot.unseen()]),
-            cache=self._cache,
-        )
+        last = self._feed([live[first] for first in firsts], [self._rows[i] for i in firsts])
         for slot in live:
             slot.fed, slot.seen = len(slot.transcript.ids), len(slot.transcript.vision)
-        self._pick(place if len(some) < len(live) else None)
-        last = hidden[range(len(new)), [len(tokens) - 1 for tokens in new]]
+        self._past.keep(place if len(firsts) < len(live) else None)
         return last[place]
+
+    def _feed(self, slots: Sequence[Slot], rows: list[int]) -> Tensor:
+        """Feed the unfed tokens of slots in these rows; [B, H] hidden state at each one's last.
+
+        Afterwards the past is of these slots alone. Those with about as many tokens go together.
+        """
+        new = [slot.unfed() for slot in slots]
+        groups = of_like_length([len(tokens) for tokens in new])
+        if len(groups) == 1:
+            groups, parts = [list(range(len(new)))], [self._past]
+            self._past.keep(None if rows == list(range(len(self._past.mask))) else rows)
+        else:
+            parts = [self._past.fork([rows[i] for i in group]) for group in groups]
+        last = [torch.empty(0)] * len(new)
+        for group, past in zip(groups, parts, strict=True):
+            vision = self._backbone.merge([v for i in group for v in slots[i].unseen()])
+            hidden = self._backbone.feed([new[i] for i in group], past, vision=vision)
+            for row, i in enumerate(group):
+                last[i] = hidden[row, len(new[i]) - 1]
+        self._past = parts[0] if len(parts) == 1 else joined(parts, groups)
+        return torch.stack(last)
 
     def _decode(self, live: Sequence[Slot], noise: NDArray[np.float64], hidden: Tensor) -> None:
         """Sample and feed token by token until every reply is over.
@@ -178,9 +179,10 @@ class VLMSession:
             noise: [B, tokens of a reply] uniforms.
             hidden: [B, H] at each slot's last fed token.
         """
-        columns = self._mask.shape[1]
+        past = self._past
+        columns = past.mask.shape[1]
         # One buffer for the turn; each step uses one column more of it.
-        mask = torch.cat([self._mask, self._mask.new_zeros(len(live), noise.shape[1])], 1)
+        mask = torch.cat([past.mask, past.mask.new_zeros(len(live), noise.shape[1])], 1)
         while True:
             self._sample(live, noise, hidden)
             open_rows = [row for row, slot in enumerate(live) if slot.phase is not Phase.DONE]
@@ -193,14 +195,14 @@ class VLMSession:
                 slot.fed += 1
             mask[open_rows, columns] = 1
             columns += 1
-            output, self._position = self._backbone.hidden(
+            output, past.position = self._backbone.hidden(
                 torch.tensor(tokens, device=mask.device)[:, None],
                 mask[:, :columns],
-                self._position,
-                cache=self._cache,
+                past.position,
+                cache=past.cache,
             )
             hidden = output[:, 0]
-        self._mask = mask[:, :columns]
+        past.mask = mask[:, :columns]
 
     def _sample(self, live: Sequence[Slot], noise: NDArray[np.float64], hidden: Tensor) -> None:
         """Sample a token for every slot whose tokens are all fed."""

@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache
 
 from gflowvlm.errors import UserError
-from gflowvlm.policy.backbone import compact
 from gflowvlm.policy.chat import Chunk
 from gflowvlm.policy.moment import Moment, Reading
+from gflowvlm.policy.past import Past
 from gflowvlm.policy.slots import FORCED_OPENING
 from gflowvlm.policy.trie import TokenTrie
 from gflowvlm.policy.vlm import VLMPolicy
@@ -35,20 +34,11 @@ Continue = Callable[[Moment, Reading], Sequence[Moment]]
 
 
 @dataclass(frozen=True, eq=False)
-class _Past:
-    """What has been read of some histories, to be read on from."""
-
-    cache: DynamicCache
-    mask: Tensor  # [B, C]
-    position: Tensor  # [B] next free
-
-
-@dataclass(frozen=True, eq=False)
 class _Batch:
     """Histories of one depth, and what they continue."""
 
     moments: Sequence[Moment]
-    past: _Past | None = None  # of the batch before; None where nothing is read on
+    past: Past | None = None  # of the batch before; None where nothing is read on
     parents: Sequence[int] = ()  # row of that past that each continues
 
 
@@ -126,15 +116,13 @@ class Walker:
             known.update(zip(new, zip(new.values(), readings, strict=True), strict=True))
         return [known[at][1] for at in seen]
 
-    def _read(self, batch: _Batch, *, flows: bool) -> tuple[list[Reading], _Past]:
+    def _read(self, batch: _Batch, *, flows: bool) -> tuple[list[Reading], Past]:
         """What the policy says at a batch of histories, and what is to be read on from."""
         new, state_at = zip(*(self._tokens(moment) for moment in batch.moments), strict=True)
-        cache, mask, start = self._past(batch)
+        past = self._past(batch)
         vision = self.policy.backbone.merge([self._chunk(m).vision for m in batch.moments])
-        hidden, mask, position = self.policy.backbone.feed(
-            new, mask, start, vision=vision, cache=cache
-        )
-        if (longest := int(position.max())) > self.policy.context_tokens:
+        hidden = self.policy.backbone.feed(new, past, vision=vision)
+        if (longest := int(past.position.max())) > self.policy.context_tokens:
             raise UserError(
                 f"found a history of {longest} tokens, expected at most the model's "
                 f"{self.policy.context_tokens}: shorten the task's limit"
@@ -145,21 +133,17 @@ class Walker:
             at = hidden[rows, torch.tensor(state_at, device=hidden.device)]
             log_flow = self.policy.flow_head(at).double().tolist()
         last = hidden[rows, torch.tensor([len(n) - 1 for n in new], device=hidden.device)]
-        past = _Past(cache, mask, position)
         log_probs = self._choices(batch.moments, last, past)
         return [Reading(*said) for said in zip(log_probs, log_flow, strict=True)], past
 
-    def _past(self, batch: _Batch) -> tuple[DynamicCache, Tensor, Tensor]:
-        """Cache, mask [B, C] and next positions [B] that a batch is fed on."""
-        device = self.policy.backbone.device
+    def _past(self, batch: _Batch) -> Past:
+        """What a batch is fed on."""
         if batch.past is None or not self._appends:
-            empty = torch.zeros(len(batch.moments), 0, dtype=torch.long, device=device)
-            return DynamicCache(), empty, torch.zeros(len(empty), dtype=torch.long, device=device)
-        rows = torch.tensor(batch.parents, device=device)
-        return *_fork(batch.past, rows), batch.past.position[rows]
+            return Past.empty(len(batch.moments), self.policy.backbone.device)
+        return batch.past.fork(batch.parents)
 
     def _choices(
-        self, moments: Sequence[Moment], last: Tensor, past: _Past
+        self, moments: Sequence[Moment], last: Tensor, past: Past
     ) -> list[NDArray[np.float64]]:
         """Log-prob of each legal action: the sum over the choices on its path of tokens.
 
@@ -172,11 +156,8 @@ class Walker:
         }
         probes = [(row, path) for row, trie in enumerate(tries) for path in self._probes(trie)]
         for part in _parts(probes, self.batch_size):
-            rows = torch.tensor([row for row, _ in part], device=last.device)
-            cache, mask = _fork(past, rows)
-            hidden, _, _ = self.policy.backbone.feed(
-                [p for _, p in part], mask, past.position[rows], vision={}, cache=cache
-            )
+            fork = past.fork([row for row, _ in part])
+            hidden = self.policy.backbone.feed([path for _, path in part], fork, vision={})
             inner = [
                 (row, path[: n + 1], hidden[place, n], tries[row].at(path[: n + 1]))
                 for place, (row, path) in enumerate(part)
@@ -270,12 +251,3 @@ def require_plain_actions(policy: VLMPolicy) -> None:
 
 def _parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[first : first + size] for first in range(0, len(items), size)]
-
-
-def _fork(past: _Past, rows: Tensor) -> tuple[DynamicCache, Tensor]:
-    """A copy of some rows of a cache, without holes, and its mask."""
-    copy = DynamicCache()
-    layers: Any = past.cache.layers
-    for number, layer in enumerate(layers):
-        copy.update(layer.keys[rows], layer.values[rows], number)
-    return copy, compact(copy, past.mask[rows])

@@ -2,7 +2,8 @@
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from gflowvlm.batch import Row
 from gflowvlm.episode import Observation, Reply, Segment
-from gflowvlm.policy import selfcheck, session
+from gflowvlm.policy import alike, selfcheck, session
+from gflowvlm.policy.alike import FILLED, WORTH, of_like_length
 from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.base import EpisodeKey
-from gflowvlm.policy.scoring import FILLED, of_like_length
+from gflowvlm.policy.past import Past
 from gflowvlm.policy.vlm import VLMPolicy
 
 Observe = Callable[..., Observation]
@@ -185,7 +187,8 @@ def test_a_padded_batch_is_scored_as_its_rows_alone(
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_rows_of_like_length_go_together(seed: int) -> None:
+def test_rows_of_like_length_go_together(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alike, "WORTH", 1)
     draw = random.Random(seed)
     lengths = [draw.randint(1, 300) for _ in range(draw.randint(0, 40))]
     groups = of_like_length(lengths)
@@ -193,6 +196,38 @@ def test_rows_of_like_length_go_together(seed: int) -> None:
     for group, shorter in itertools.pairwise(groups):
         assert min(lengths[i] for i in group) >= FILLED * lengths[group[0]]
         assert lengths[shorter[0]] < FILLED * lengths[group[0]]
+
+
+def test_a_pass_of_its_own_must_be_worth_it() -> None:
+    assert of_like_length([WORTH, 1]) == [[0, 1]]
+    assert of_like_length([1, WORTH + 1]) == [[1], [0]]
+    assert of_like_length([WORTH, 1, 1]) == [[0], [1, 2]]
+
+
+@pytest.mark.parametrize("family", ["llava_folder", "qwen_folder"])
+def test_games_of_uneven_turns_are_fed_apart_and_score_as_sampled(
+    family: str,
+    observe: Observe,
+    adapted: MakePolicy,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    fed: list[int] = []
+    sound = Backbone.feed
+
+    def feed(self: Backbone, new: Sequence[Sequence[int]], past: Past, **rest: Any) -> Tensor:
+        fed.append(len(new))
+        return sound(self, new, past, **rest)
+
+    def uneven(slot: int, turn: int) -> Observation:
+        words = "and so on " * (40 if slot % 2 == turn % 2 else 0)
+        return replace(observe(slot, turn), text=words)
+
+    monkeypatch.setattr(Backbone, "feed", feed)
+    monkeypatch.setattr(alike, "WORTH", 1)
+    policy = adapted(request.getfixturevalue(family))
+    assert largest_gap(policy, play(policy, uneven)) <= 1e-4
+    assert fed == [2, 2, 2, 1, 1, 1, 1]  # two lengths a turn, the longer first; then one game
 
 
 def test_sums_over_decisions_are_sums_over_their_tokens(

@@ -4,7 +4,7 @@
 decoding step, these are of prefill, cache and images.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from gflowvlm.batch import Row
 from gflowvlm.episode import Observation, Segment
-from gflowvlm.policy import session
-from gflowvlm.policy.backbone import Backbone, compact
+from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.base import EpisodeKey
+from gflowvlm.policy.past import Past
 from gflowvlm.policy.vlm import VLMPolicy
 
 Fault = Callable[[pytest.MonkeyPatch], None]
@@ -75,22 +74,26 @@ def an_old_column_hidden(ids: Tensor, mask: Tensor, start: Tensor) -> tuple[Tens
 def the_rows_of_a_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
     """When a game ends, the cache keeps the rows of another."""
 
-    def confused(cache: DynamicCache, mask: Tensor, rows: Tensor | None = None) -> Tensor:
-        return compact(cache, mask, None if rows is None else rows - 1)
+    sound = Past.keep
 
-    monkeypatch.setattr(session, "compact", confused)
+    def confused(self: Past, rows: Sequence[int] | None = None) -> None:
+        sound(self, None if rows is None else [row - 1 for row in rows])
+
+    monkeypatch.setattr(Past, "keep", confused)
 
 
 def a_column_lost_in_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache is shifted by a column against its mask where its holes are closed."""
 
-    def shifted(cache: DynamicCache, mask: Tensor, rows: Tensor | None = None) -> Tensor:
-        after = compact(cache, mask, rows)
-        layers: Any = cache.layers
-        layers[0].keys = layers[0].keys.roll(1, 2)
-        return after
+    sound = Past.keep
 
-    monkeypatch.setattr(session, "compact", shifted)
+    def shifted(self: Past, rows: Sequence[int] | None = None) -> None:
+        sound(self, rows)
+        layers: Any = self.cache.layers
+        for layer in layers[:1]:
+            layer.keys = layer.keys.roll(1, 2)
+
+    monkeypatch.setattr(Past, "keep", shifted)
 
 
 FAULTS: dict[str, Fault] = {
