@@ -2,30 +2,43 @@
 
 Both read the same conversations in the same batch and write replies of the same length. The
 baseline is what a loop around `model.generate` does: every turn it is given everything so far,
-left-padded, images included; within the turn it uses its own cache.
+left-padded, images included; within the turn it uses its own cache. Then games whose turns differ
+in length, those of like length fed together against all padded to the longest.
 """
 
 import argparse
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import torch
 from bench_model import observation, print_table, random_policy, seconds
 from matplotlib import pyplot
 
 from gflowvlm.batch import Row
+from gflowvlm.episode import Observation
+from gflowvlm.policy import alike
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.vlm import VLMPolicy
 
 
-def play(policy: VLMPolicy, games: int, turns: int, device: str) -> tuple[list[float], list[Row]]:
+def play(
+    policy: VLMPolicy,
+    games: int,
+    turns: int,
+    device: str,
+    observe: Callable[[int, int], Observation] = observation,
+) -> tuple[list[float], list[Row]]:
     """Seconds of each turn, and the games as rows."""
     session = policy.session([EpisodeKey(0, game) for game in range(games)])
     times = []
     for turn in range(turns):
-        seen = {game: observation(game, turn) for game in range(games)}
+        seen = {game: observe(game, turn) for game in range(games)}
         times.append(seconds(partial(session.reply, seen), device))
     return times, [row for game in range(games) for row in session.rows(game)]
 
@@ -53,20 +66,24 @@ def regenerate(policy: VLMPolicy, rows: list[Row], turn: int, tokens: int) -> No
     )
 
 
-def measure(arguments: argparse.Namespace) -> list[tuple[int, float, float]]:
-    """Per turn: its number, seconds with the living cache, seconds of `generate`; medians."""
-    device, tokens = arguments.device, arguments.reply_tokens
+def policy_of(arguments: argparse.Namespace) -> VLMPolicy:
+    """Random weights whose replies all have their full length: none may sample an end of turn."""
     policy = random_policy(
         image_tokens=arguments.image_tokens,
         hidden=arguments.hidden,
         layers=arguments.layers,
-        device=device,
-        max_reply_tokens=tokens,
+        device=arguments.device,
+        max_reply_tokens=arguments.reply_tokens,
     )
-    # All replies have their full length on both sides: neither may sample an end of turn.
     language = policy.language
     ends = torch.tensor(sorted(policy.chat.end_ids), device=language.forbidden.device)
     language.forbidden = torch.cat([language.forbidden, ends]).unique()
+    return policy
+
+
+def measure(policy: VLMPolicy, arguments: argparse.Namespace) -> list[tuple[int, float, float]]:
+    """Per turn: its number, seconds with the living cache, seconds of `generate`; medians."""
+    device, tokens = arguments.device, arguments.reply_tokens
     _, rows = play(policy, arguments.games, 2, device)  # warm up both ways
     regenerate(policy, rows, 1, tokens)
     ours: list[list[float]] = []
@@ -79,6 +96,25 @@ def measure(arguments: argparse.Namespace) -> list[tuple[int, float, float]]:
         theirs.append([seconds(partial(again, t), device) for t in range(arguments.turns)])
     found = zip(zip(*ours, strict=True), zip(*theirs, strict=True), strict=True)
     return [(t, median(a), median(b)) for t, (a, b) in enumerate(found, start=1)]
+
+
+def uneven(game: int, turn: int) -> Observation:
+    """An observation told in 1 to 100 words, most often in few."""
+    words = int(np.exp(np.random.default_rng([game, turn]).uniform(0, np.log(100))))
+    return replace(observation(game, turn), text="look " * words)
+
+
+def measure_uneven(policy: VLMPolicy, games: int, arguments: argparse.Namespace) -> float:
+    """How many times faster uneven games are played where like goes with like."""
+    turns, device = arguments.turns, arguments.device
+
+    def spent(worth: int) -> float:
+        with patch.object(alike, "WORTH", worth):
+            return sum(play(policy, games, turns, device, uneven)[0])
+
+    spent(alike.WORTH)  # warm up
+    runs = [(spent(2**60), spent(alike.WORTH)) for _ in range(arguments.repeats)]
+    return median(padded for padded, _ in runs) / median(grouped for _, grouped in runs)
 
 
 def draw(turns: list[int], ratios: list[float], file: Path) -> None:
@@ -106,7 +142,8 @@ def main() -> None:
     arguments = parser.parse_args()
     rows, turns, ratios = [], [], []
     ours = theirs = 0.0
-    for turn, a, b in measure(arguments):
+    policy = policy_of(arguments)
+    for turn, a, b in measure(policy, arguments):
         ours, theirs = ours + a, theirs + b
         turns.append(turn)
         ratios.append(theirs / ours)
@@ -115,6 +152,9 @@ def main() -> None:
     print(f"{arguments.turns} turns: collection is {ratios[-1]:.1f} times faster than generate")
     draw(turns, ratios, arguments.plot)
     print(f"plot: {arguments.plot}")
+    for games in (arguments.games, 8 * arguments.games):
+        ratio = measure_uneven(policy, games, arguments)
+        print(f"{games} games with turns of 1 to 100 words: {ratio:.2f} times faster in groups")
 
 
 if __name__ == "__main__":
