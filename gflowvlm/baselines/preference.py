@@ -39,7 +39,7 @@ class PairLoss:
         thought = scores.thought_log_prob.double().view(-1, 2)
         action = scores.action_log_prob.double().view(-1, 2)
         acts, log_mu = (each[part].to(action.device) for each in (self.acts, self.log_mu))
-        ratio = self.thought_weight * thought + action * acts[:, None] - log_mu
+        ratio = self.thought_weight * thought + torch.where(acts[:, None], action, 0.0) - log_mu
         margin = ratio[:, 0] - ratio[:, 1]
         losses = logistic_loss(margin, beta=self.beta, label_smoothing=self.label_smoothing)
         nats = _nats_per_token(scores)[::2]
