@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from torch import Tensor
 
 FILLED = 0.75  # least share of a padded row that is its own tokens
-WORTH = 512  # tokens of padding saved that make up for one more pass
+WORTH = 128  # tokens of padding saved that make up for one more pass
 
 
 def distinct(

@@ -27,10 +27,11 @@ from gflowvlm.prompting.messages import grows
 class VLMSession:
     """Implements `policy.base.Session` on a Hugging Face model.
 
-    A turn: the new chunks, each beginning with what the last reply left unfed, go in as one padded
-    batch; then tokens are decoded one column at a time. A slot whose reply is over leaves holes in
-    its columns until the turn ends; a slot left out of the next turn leaves the batch. In layouts
-    that write a new prompt for each decision, every turn begins with an empty cache.
+    A turn: the new chunks, each beginning with what the last reply left unfed, go in beside those
+    of like length; then tokens are decoded one column at a time, all slots together. A slot whose
+    reply is over leaves holes in its columns until the turn ends; a slot left out of the next turn
+    leaves the batch. In layouts that write a new prompt for each decision, every turn begins with
+    an empty cache. While chunks go in apart, the cache is held twice.
     """
 
     def __init__(
