@@ -14,7 +14,13 @@ from gflowvlm.policy.slots import FORCED_OPENING, ReplyRules
 from gflowvlm.policy.transcript import Record, Transcript
 from gflowvlm.policy.trie import TokenTrie
 from gflowvlm.prompting.messages import UserTurn
-from gflowvlm.prompting.reply import DONE_REPLY, ParsedReply, missing_glue, parse_reply
+from gflowvlm.prompting.reply import (
+    ACTION_KEY,
+    DONE_REPLY,
+    ParsedReply,
+    missing_glue,
+    parse_reply,
+)
 
 LossOn = Sequence[ReplyPart]
 WHOLE_REPLY: LossOn = ("fields", "thought", "action")
@@ -118,9 +124,10 @@ def _say_constrained(
     """The reply as a constrained session writes it: key, glue, one path of the trie."""
     assert parsed.action is not None, f"a given reply must name a legal action: {reply!r}"
     if rules.thought:
-        key_end = parsed.action_start + len('"action"')
-        _say(reply[:key_end], rules, transcript)
-        transcript.add_context(rules.encode(missing_glue(reply[:key_end]) or ""))
+        said, glue = _up_to_word(reply, parsed, rules)
+        for token in said:
+            transcript.add_sampled(token)
+        transcript.add_context(rules.encode(glue))
     elif rules.done is None:
         transcript.add_context(rules.encode(FORCED_OPENING))
     node: TokenTrie = rules.trie(observation.legal_actions)
@@ -131,6 +138,22 @@ def _say_constrained(
     for token in path:
         transcript.add_sampled(token, node.allowed)
         node = node.children[token]
+
+
+def _up_to_word(reply: str, parsed: ParsedReply, rules: ReplyRules) -> tuple[Sequence[int], str]:
+    """The tokens of a reply up to the one that completes its action key, and the glue then missing.
+
+    They are those of the reply as one text. Where one of them holds the key's end and a part of the
+    word, which no session could bind, the key is encoded apart.
+    """
+    ids = rules.vocabulary.encode(reply)
+    for end in range(1, len(ids)):
+        if ids[end - 1] in rules.vocabulary.with_quote:
+            glue = missing_glue(rules.vocabulary.decode(ids[:end]))
+            if glue is not None:
+                return ids[:end], glue
+    key = reply[: parsed.action_start + len(f'"{ACTION_KEY}"')]
+    return rules.vocabulary.encode(key), missing_glue(key) or ""
 
 
 def _mark(parsed: ParsedReply, rules: ReplyRules, transcript: Transcript, loss_on: LossOn) -> None:

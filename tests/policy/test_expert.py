@@ -8,6 +8,7 @@ import torch
 
 from gflowvlm.batch import Row
 from gflowvlm.episode import Observation, Segment
+from gflowvlm.pocket.folder import MODEL_FOLDER
 from gflowvlm.policy.expert import TaughtTurn
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.prompting.reply import format_reply
@@ -85,6 +86,18 @@ def test_the_probabilities_of_the_legal_actions_sum_to_one(
         free_action = [k == Segment.ACTION and not b for k, b in zip(kinds, bound, strict=True)]
         key = float(tokens[torch.tensor(free_action)].sum())
     assert (scores.action_log_prob - key).exp().sum().item() == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("model", ["llava", "pocket"])
+def test_a_given_thought_has_the_tokens_of_its_text(
+    model: str, llava_folder: Path, adapted: MakePolicy, observe: Observe
+) -> None:
+    policy = adapted(llava_folder if model == "llava" else MODEL_FOLDER, actions="constrained")
+    reply = format_reply({"number": "3"}, "so", "shelf 2")
+    seen = observe(0, 0, actions=("shelf 2", "look"))
+    (row,) = policy.rows_of_episode([seen], [reply])
+    written = row.input_ids[row.state_at[0] + 1 : min(row.allowed)]
+    assert written == policy.rules.encode(reply)[: len(written)]
 
 
 def test_special_strings_in_taught_text_stay_text(llava_folder: Path, adapted: MakePolicy) -> None:
