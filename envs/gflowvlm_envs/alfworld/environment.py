@@ -45,9 +45,10 @@ class ALFWorld(HouseholdGame):
     ## Observation Space
     `Box(0, 255, (image_size, image_size, 3), uint8)`: a schematic view of what the engine has told
     so far. `info["text"]` is what the engine says at this step; at the start without its greeting
-    and the task, which `info["task"]` holds. `info["facts"]` holds `place` and `holding`, and
-    `info["progress"]` the share of the goal's conditions that hold, `info["task_type"]` is one of
-    ALFWorld's six.
+    and the task, which `info["task"]` holds. `info["facts"]` holds `place`, `holding` and
+    `of use here` (the thing in view that is looked for, `mug 2` or `nothing`), as far as the engine
+    has told; `info["progress"]` the share of the goal's conditions that hold, `info["task_type"]`
+    is one of ALFWorld's six.
 
     ## Rewards
     +50 for the step that wins, and +1 for each condition of the goal that comes to hold, -1 for
@@ -197,14 +198,21 @@ class ALFWorld(HouseholdGame):
         planned = Planner(goal=self._goal, house=self._house, now=now).next()
         return planned or (None if oracle else search(self._goal, self._memory, now))
 
+    def _useful_here(self) -> str | None:
+        """The first thing that is looked for, among those told to be where the player stands."""
+        told = self._memory.belief(self._now.at)
+        wanted = Planner(goal=self._goal, house=self._house, now=told).wanted()
+        return next((t for t in wanted if told.inside[t] == self._memory.here), None)
+
     def _info(self) -> dict[str, Any]:
-        names, memory = self._house.names, self._memory
+        names, memory, useful = self._house.names, self._memory, self._useful_here()
         info: StepInfo = {
             "task": self._task,
             "legal_actions": self._commands,
             "facts": {
                 "place": names[memory.here] if memory.here else "the middle of the room",
                 "holding": names[memory.held] if memory.held else "nothing",
+                "of use here": names[useful] if useful else "nothing",
             },
             "text": self._text,
             "success": self._engine.won,

@@ -47,7 +47,7 @@ class Planner:
     def next(self) -> Intention | None:
         """What brings the goal nearer; None where no object of the wanted kind is known."""
         held = self.now.held
-        if held is not None and self.house.kinds[held] != self.goal.object:
+        if held is not None and not self._holds_wanted:
             return self._free_hands(held)
         if self.goal.task == TASKS[1]:
             return self._carry_to_lamp(held) if held else self._fetch()
@@ -66,23 +66,35 @@ class Planner:
         return self._put(held, where, f"place the {self.goal.object}")
 
     def _carry_to_lamp(self, held: str) -> Intention | None:
-        lamps = [lamp for lamp in self.house.of_kind(self.goal.lamp) if lamp in self.now.inside]
-        lamp = self._nearest_thing(lamps)
+        lamp = self._nearest_thing(self.wanted())
         if lamp is None:
             return None
         where, reason = self.now.inside[lamp], f"light the {self.goal.object}"
         return self._go(where, reason) or _do("toggleobject", reason, o=lamp, r=where)
 
-    def _fetch(self) -> Intention | None:
-        """Take the object that is nearest, one already treated before all others."""
+    def wanted(self) -> list[str]:
+        """The objects that are still to be taken, or to be used, whatever is held now."""
+        if self.goal.lamp and self._holds_wanted:
+            return [lamp for lamp in self.house.of_kind(self.goal.lamp) if lamp in self.now.inside]
+        if self._holds_wanted:
+            return []
         things = [t for t in self.house.of_kind(self.goal.object) if t in self.now.inside]
         if self.goal.task in STATIONS:
             treated = treatments(self.now)[self.goal.task]
-            things = [t for t in things if t in treated] or things
-        elif self.goal.task != TASKS[1]:
+            return [t for t in things if t in treated] or things
+        if self.goal.task != TASKS[1]:
             target = self._target()
-            things = [t for t in things if self.now.inside[t] != target]
-        thing = self._nearest_thing(things)
+            return [t for t in things if self.now.inside[t] != target]
+        return things
+
+    @property
+    def _holds_wanted(self) -> bool:
+        held = self.now.held
+        return held is not None and self.house.kinds[held] == self.goal.object
+
+    def _fetch(self) -> Intention | None:
+        """Take the object that is nearest, one already treated before all others."""
+        thing = self._nearest_thing(self.wanted())
         if thing is None:
             return None
         where, reason = self.now.inside[thing], f"take the {self.goal.object}"

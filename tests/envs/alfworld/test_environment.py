@@ -134,7 +134,31 @@ def test_a_condition_lost_costs_what_it_brought(make: Make) -> None:
     back = info["legal_actions"].index(f"take {thing} from {place}")
     _, reward, _, _, info = env.step(back)
     assert (reward, info["progress"]) == (-1, 0)
-    assert info["facts"] == {"place": place, "holding": thing}
+    assert info["facts"] == {"place": place, "holding": thing, "of use here": "nothing"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_of_use_is_what_the_searcher_takes_and_nothing_untold(make: Make, task: str) -> None:
+    env = make(task_types=[task], expert="searcher")
+    taken = 0
+    for seed in range(3):
+        _, info = env.reset(seed=seed)
+        told, ended = info["text"], False
+        while not ended:
+            commands, useful = info["legal_actions"], info["facts"]["of use here"]
+            assert useful == "nothing" or useful in told
+            chosen = env.expert(0.3).action
+            best = commands[env.expert(0.0).action]
+            if best.startswith("take "):
+                assert best.startswith(f"take {useful} from ")
+                taken += 1
+            elif best.startswith("use "):
+                assert best == f"use {useful}"
+            elif best.startswith("go to "):
+                assert useful == "nothing"
+            _, _, ended, _, info = env.step(chosen)
+            told += info["text"]
+    assert taken
 
 
 def test_task_types_choose_games(make: Make) -> None:
