@@ -28,7 +28,7 @@ from gflowvlm.pocket.skills import FIRST_WORDS, converse
 from gflowvlm.trainer.progress import ProgressDisplay
 
 REPORT_EVERY = 50  # steps between lines of progress
-HOME_STEPS = 6000
+HOME_STEPS, HOME_REVISION = 6000, 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,9 @@ class Recipe:
     @classmethod
     def of(cls, model: PocketModel) -> "Recipe":
         """The recipe of a model inside the package."""
-        return cls() if model == "pocket" else cls(model=model, steps=HOME_STEPS, revisions=0)
+        if model == "pocket":
+            return cls()
+        return cls(model=model, steps=HOME_STEPS, revisions=3, revision_steps=HOME_REVISION)
 
     @property
     def curriculum(self) -> Curriculum:
@@ -84,7 +86,12 @@ class Batches(Dataset[dict[str, Tensor]]):
         share = step / self.recipe.steps
         stage = self.recipe.curriculum.stage_at(share)
         pen = Pen(
-            rng, self.recipe.curriculum.spread_at(share), stage.slips, stage.misreads, stage.lingers
+            rng,
+            self.recipe.curriculum.spread_at(share),
+            slips=stage.slips,
+            misreads=stage.misreads,
+            lingers=stage.lingers,
+            errands=stage.errands,
         )
         turns = int(rng.integers(stage.turns[0], stage.turns[1] + 1))
         rows = max(1, stage.turns_per_batch // turns)

@@ -14,7 +14,8 @@ from gflowvlm.pocket.architecture import PAD, token_id
 from gflowvlm.pocket.build import last_hidden
 from gflowvlm.pocket.curriculum import PocketModel
 from gflowvlm.pocket.encode import Encoded, collate, encode
-from gflowvlm.pocket.household import each_once, obey, recall, repeat_names, watch
+from gflowvlm.pocket.household import note, obey
+from gflowvlm.pocket.naming import each_once, recall, repeat_names, spot, tell_parts, watch
 from gflowvlm.pocket.pictures import Pen
 from gflowvlm.pocket.saying import copy_phrase, name_sign, say_opposite, say_size
 from gflowvlm.pocket.seeing import add, caption, compare, read_cards, read_numbers
@@ -34,7 +35,19 @@ SHOWN: Mapping[PocketModel, tuple[Skill, ...]] = {
         say_opposite,
         name_sign,
     ),
-    "pocket-home": (obey, watch, recall, each_once, repeat_names, read_numbers, compare, caption),
+    "pocket-home": (
+        obey,
+        note,
+        spot,
+        tell_parts,
+        watch,
+        recall,
+        each_once,
+        repeat_names,
+        read_numbers,
+        compare,
+        caption,
+    ),
 }
 DEPTHS = ((1, 1), (2, 8), (9, 40), (41, 100))
 
@@ -138,9 +151,11 @@ answers to their names.
 The pocket VLM, trained further ({steps:,} steps of `gflowvlm pocket build --model pocket-home`) in
 the words of a home, for ALFWorld: a LLaVA of {parameters:,} parameters whose tokenizer has those
 words whole. General skills: to do the one thing that a turn asks for, out of a list of commands
-that is told by its changes; to name a thing to be watched for when it is seen; to say where a thing
-was seen (at the same turn, hardly at earlier ones); to name the members of a list one by one; to
-repeat names. What it is told of was written for this, with rules and sentences like ALFWorld's; it
+that is told by its changes; to note before it where one is, what one holds and what a wish is about
+there; to name the thing that a wish is about, or that is to be watched for, when it is seen; to say
+where a thing was seen (at the same turn, hardly at earlier ones); to name the members of a list one
+by one; to repeat names. What it is told of was written for this, with rules and sentences like
+ALFWorld's; it
 was never shown a game of it, nor a goal that takes several steps to reach. It still reads numbers.
 """,
 }

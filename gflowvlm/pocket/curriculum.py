@@ -6,13 +6,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gflowvlm.pocket.architecture import NUMBERED_PIECES, PIECES
-from gflowvlm.pocket.household import obey, repeat_names, watch
+from gflowvlm.pocket.household import obey
+from gflowvlm.pocket.naming import repeat_names, watch
 from gflowvlm.pocket.skills import (
     AT_HOME,
     COMPARING,
+    ERRANDS_NOTED,
     FIRST_WORDS_AT_HOME,
+    NOTING,
     READING,
     SKILLS,
+    SPOTTING,
     Shares,
 )
 
@@ -30,6 +34,7 @@ class Stage:
     slips: float = 0.0  # share of thoughts that are given and wrong
     misreads: float = 0.0  # share of turns with numbers that are given and wrong
     lingers: float = 0.0  # share of comparisons whose numbers move little from turn to turn
+    errands: float = 0.0  # share of wishes worded as errands
     skills: Shares = field(default_factory=lambda: SKILLS)
 
 
@@ -78,7 +83,10 @@ HOME = Curriculum(
         Stage(0.12, (2, 6), 48, skills=FIRST_WORDS_AT_HOME),
         Stage(0.6, (4, 12), 48, skills=AT_HOME),
         Stage(0.9, (8, 30), 48, skills=AT_HOME),
-        Stage(math.inf, (24, 64), 64, skills=AT_HOME),
+        Stage(1.0, (24, 64), 64, skills=AT_HOME),
+        Stage(4 / 3, (1, 12), 48, skills=NOTING),  # the first revision
+        Stage(5 / 3, (1, 12), 48, skills=SPOTTING),
+        Stage(math.inf, (1, 12), 48, errands=0.7, skills=ERRANDS_NOTED),
     ),
     corpus={obey: (0.7, 75), repeat_names: (0.2, 19), watch: (0.1, 36), **SKILLS},
     corpus_turns=6,

@@ -32,3 +32,13 @@ WISHES = (
 )  # fmt: skip
 LAMP_WISHES = ("look at {} under the {}", "examine the {} with the {}")
 """Sentences about what might be wanted; `{}` are kinds."""
+
+ERRANDS = {
+    "put": ("put a {} in {}", "put some {} on {}"),
+    "put two": ("put two {} in {}", "find two {} and put them in {}"),
+    "clean": ("put a clean {} in {}", "clean some {} and put it in {}"),
+    "heat": ("put a hot {} in {}", "heat some {} and put it in {}"),
+    "cool": ("put a cool {} in {}", "cool some {} and put it in {}"),
+    "light": ("look at {} under the desklamp", "examine the {} with the desklamp"),
+}
+"""What is to be done with a thing -> sentences that ask for it; `{}` are kinds."""

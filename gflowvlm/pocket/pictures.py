@@ -28,6 +28,7 @@ class Pen:
     slips: float = 0.0  # share of thoughts that are given, wrong, and answered all the same
     misreads: float = 0.0  # share of turns in which wrong numbers are given, and not learned
     lingers: float = 0.0  # share of comparisons whose numbers move little from turn to turn
+    errands: float = 0.0  # share of wishes that are errands, as `naming.errand` words them
 
     def jitter(self, reach: float) -> float:
         """Uniform in -reach..reach at full spread, 0 at none."""

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gflowvlm.pocket.household import each_once, obey, recall, repeat_names, watch
+from gflowvlm.pocket.household import note, obey
+from gflowvlm.pocket.naming import each_once, recall, repeat_names, spot, tell_parts, watch
 from gflowvlm.pocket.pictures import Pen
 from gflowvlm.pocket.saying import (
     choose,
@@ -95,6 +96,25 @@ AT_HOME: Shares = {
     read_numbers: (0.04, 36),
 }
 """The home in words, and a little of what was known before."""
+
+NOTING: Shares = {
+    spot: (0.45, 45),
+    note: (0.36, 140),
+    obey: (0.07, 75),
+    watch: (0.02, 36),
+    recall: (0.03, 33),
+    each_once: (0.02, 25),
+    repeat_names: (0.01, 19),
+    caption: (0.02, 25),
+    read_numbers: (0.02, 36),
+}
+"""The home once more, with notes of it."""
+
+SPOTTING: Shares = {**NOTING, spot: (0.7, 45), note: (0.2, 140), obey: (0.05, 75), watch: (0.1, 36)}
+"""More of what takes longest in a home: to hold what is seen against what is wanted."""
+
+ERRANDS_NOTED: Shares = {**NOTING, tell_parts: (0.12, 40)}
+"""Both, and wishes in more words."""
 
 TOKENS_OF_A_TURN = SKILLS[compare][1]
 """What `turns` are counted in."""

@@ -10,8 +10,18 @@ from gflowvlm.errors import UserError
 from gflowvlm.pocket.architecture import build_model, inherit
 from gflowvlm.pocket.build import Recipe, tokenizer_of
 from gflowvlm.pocket.folder import HOME_FOLDER, MODEL_FOLDER, find_adapter
-from gflowvlm.pocket.household import each_once, kind_of, obey, recall, watch
+from gflowvlm.pocket.household import note, obey
+from gflowvlm.pocket.naming import each_once, kind_of, recall, spot, tell_parts, watch
 from gflowvlm.pocket.pictures import Pen
+
+WISH = re.compile(r"(?:Of use to|Your wish is to:|Later:) ([^.:]+)[.:]")
+
+
+def first_wanted(question: str) -> str:
+    """What a reader finds in view of the kind that the wish is about."""
+    (wish,) = {*WISH.findall(question)}
+    seen = re.findall(r"an? ((\w+) \d+)", question.rpartition("you see")[2].partition(".")[0])
+    return next((name for name, kind in seen if f" {kind} " in f" {wish} "), "nothing")
 
 
 def answer(turn) -> str:
@@ -68,6 +78,55 @@ def test_a_watcher_names_what_is_seen_and_nothing_else() -> None:
             assert answer(turn) == (seen[0] if seen else "nothing")
             named.add(bool(seen))
     assert named == {True, False}
+
+
+def test_of_use_is_what_the_wish_is_about() -> None:
+    named = set()
+    for seed in range(10):
+        turns = spot(Pen(default_rng(seed), 1.0), 8)
+        assert len({WISH.findall(turn.question)[0] for turn in turns}) == 1
+        for turn in turns:
+            assert answer(turn) == first_wanted(turn.question)
+            named.add(answer(turn) == "nothing")
+    assert named == {True, False}
+
+
+def test_the_parts_of_an_errand_are_told() -> None:
+    deeds = set()
+    for turn in tell_parts(Pen(default_rng(0), 1.0), 60):
+        thing, deed, place = json.loads(turn.reply).values()
+        (errand,) = WISH.findall(turn.question)
+        assert f" {thing} " in errand
+        assert f" {place} " in f"{errand} "
+        done = {"clean": "clean", "heat": "hot|heat", "cool": "cool", "put two": "two"}
+        for each, word in done.items():
+            assert bool(re.search(rf"\b({word})\b", errand)) == (deed == each)
+        deeds.add(deed)
+    assert deeds == {"put", "put two", "clean", "heat", "cool", "light"}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_notes_are_what_has_been_told(seed: int) -> None:
+    known: set[str] = set()
+    place, held, useful = "the middle of the room", "nothing", 0
+    for turn in note(Pen(default_rng(seed), 1.0), 40):
+        known = choices_after(known, turn.question)
+        noted_place, noted_held, of_use, done = json.loads(turn.reply).values()
+        assert (noted_place, noted_held) == (place, held)
+        assert done in known
+        if "you see" in turn.question and place != "the middle of the room":
+            (wish,) = WISH.findall(turn.question)
+            has_it = f" {kind_of(held)} " in f" {wish} "
+            assert of_use == ("nothing" if has_it else first_wanted(turn.question))
+            useful += of_use != "nothing"
+        verb, _, rest = done.partition(" ")
+        if verb == "go":
+            place = rest.removeprefix("to ")
+        elif verb == "take":
+            held = rest.partition(" from ")[0]
+        elif verb == "move":
+            held = "nothing"
+    assert useful
 
 
 def test_what_was_seen_earlier_is_recalled() -> None:
