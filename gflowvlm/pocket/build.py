@@ -91,6 +91,7 @@ class Batches(Dataset[dict[str, Tensor]]):
             slips=stage.slips,
             misreads=stage.misreads,
             lingers=stage.lingers,
+            foretold=stage.foretold,
             errands=stage.errands,
         )
         turns = int(rng.integers(stage.turns[0], stage.turns[1] + 1))

@@ -34,6 +34,7 @@ class Stage:
     slips: float = 0.0  # share of thoughts that are given and wrong
     misreads: float = 0.0  # share of turns with numbers that are given and wrong
     lingers: float = 0.0  # share of comparisons whose numbers move little from turn to turn
+    foretold: bool = False  # whether wishes are told before anything is seen as well
     errands: float = 0.0  # share of wishes worded as errands
     skills: Shares = field(default_factory=lambda: SKILLS)
 
@@ -85,8 +86,8 @@ HOME = Curriculum(
         Stage(0.9, (8, 30), 48, skills=AT_HOME),
         Stage(1.0, (24, 64), 64, skills=AT_HOME),
         Stage(4 / 3, (1, 12), 48, skills=NOTING),  # the first revision
-        Stage(5 / 3, (1, 12), 48, skills=SPOTTING),
-        Stage(math.inf, (1, 12), 48, errands=0.7, skills=ERRANDS_NOTED),
+        Stage(5 / 3, (1, 12), 48, foretold=True, skills=SPOTTING),
+        Stage(math.inf, (1, 12), 48, foretold=True, errands=0.7, skills=ERRANDS_NOTED),
     ),
     corpus={obey: (0.7, 75), repeat_names: (0.2, 19), watch: (0.1, 36), **SKILLS},
     corpus_turns=6,

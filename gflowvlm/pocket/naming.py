@@ -81,7 +81,8 @@ def watch(pen: Pen, turns: int) -> Conversation:
 def spot(pen: Pen, turns: int) -> Conversation:
     """Name the thing that a wish is about when it is seen, else say nothing.
 
-    The wish stands at the head and at each turn's end, so that it is held against this turn alone.
+    The wish stands at each turn's end, so that it is held against this turn alone, and with
+    `pen.foretold` at the head as well.
     """
     rng = pen.rng
     wanted = pick(rng, THINGS)[0]
@@ -92,7 +93,8 @@ def spot(pen: Pen, turns: int) -> Conversation:
         text, reply = _sight(rng, wanted)
         text = f"{text} {request}"
         if turn == 0:
-            task = f"Name what is of use, or say nothing. {request}"
+            task = "Name what is of use, or say nothing."
+            task += f" {request}" if pen.foretold else ""
             text = ask_for_json(task=task, text=text, keys=(key,))
         conversation.append(Turn(None, text, write_json({key: reply}), "spot"))
     return conversation

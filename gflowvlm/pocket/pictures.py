@@ -28,6 +28,7 @@ class Pen:
     slips: float = 0.0  # share of thoughts that are given, wrong, and answered all the same
     misreads: float = 0.0  # share of turns in which wrong numbers are given, and not learned
     lingers: float = 0.0  # share of comparisons whose numbers move little from turn to turn
+    foretold: bool = False  # whether a wish stands before all that is seen as well
     errands: float = 0.0  # share of wishes that are errands, as `naming.errand` words them
 
     def jitter(self, reach: float) -> float:
