@@ -114,6 +114,11 @@ class Episode:
     task_type: str | None = None  # kind of task, where the environment says
 
     @property
+    def strict(self) -> bool:
+        """Whether the goal was reached with a positive return."""
+        return self.success and self.total_reward > 0
+
+    @property
     def total_reward(self) -> float:
         """Undiscounted sum of the environment's rewards."""
         return sum(decision.reward for decision in self.decisions)

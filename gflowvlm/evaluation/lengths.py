@@ -32,7 +32,7 @@ class LengthFigures:
     trained: bool | None  # whether training had starts of this length; None where unknown
     games: int  # played; starts where the figures are exact
     reach: Share  # goal within the limit; without an interval where exact
-    strict: Share  # positive return
+    strict: Share  # goal with a positive return
     tv: float | None = None  # total variation to the exact law, mean over starts; exact only
 
 

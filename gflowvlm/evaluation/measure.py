@@ -27,7 +27,7 @@ class Measurement:
     seed: int
     temperature: float
     reach: Share  # goal within the limit
-    strict: Share  # positive return; on NumberLine: no wasted step
+    strict: Share  # goal with a positive return; on NumberLine: no wasted step
     right_moves: float | None
     reading: float | None  # replies that state every fact rightly
     diversity: float | None  # Div@samples_per_start

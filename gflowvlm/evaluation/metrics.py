@@ -15,8 +15,8 @@ def reach(episodes: Sequence[Episode]) -> float:
 
 
 def strict(episodes: Sequence[Episode]) -> float:
-    """Share of episodes with a positive return."""
-    return _share(episode.total_reward > 0 for episode in _some(episodes))
+    """Share of episodes that reached their goal with a positive return."""
+    return _share(episode.strict for episode in _some(episodes))
 
 
 def wilson(successes: int, trials: int, z: float = _Z_95) -> tuple[float, float]:

@@ -69,7 +69,7 @@ def recorded(
         task=episode.decisions[0].observation.task,
         solution=str(solution),
         success=episode.success,
-        strict=episode.total_reward > 0,
+        strict=episode.strict,
         ending=str(episode.ending),
         total_reward=episode.total_reward,
         log_reward=None if cut else books.reward(episode).total,

@@ -24,15 +24,16 @@ from gflowvlm.evaluation.starts import by_start
 Play = Callable[..., Episode]
 
 
-def test_reach_counts_goals_and_strict_counts_positive_returns(play: Play) -> None:
+def test_reach_counts_goals_and_strict_those_with_a_positive_return(play: Play) -> None:
     episodes = [
         play("+", rewards=[1]),
         play("-++", rewards=[-1, 0, 1]),  # arrives, return 0
         play("-", rewards=[-1], success=False),
+        play("++", rewards=[1, 0], success=False),  # a part of the goal
         play("?", success=False),
     ]
-    assert reach(episodes) == 0.5
-    assert strict(episodes) == 0.25
+    assert reach(episodes) == 0.4
+    assert strict(episodes) == 0.2
 
 
 def test_wilson_agrees_with_the_formula_by_hand() -> None:
