@@ -239,7 +239,9 @@ def _split_table(measured: Mapping[str, Measurement]) -> str:
         f"{name}: {m.episodes} games, seed {m.seed}, temperature {m.temperature:g}"
         for name, m in zip(names, measured.values(), strict=True)
     )
-    legend = "*reach*: goal within the limit; *strict*: the goal with a positive return. 95 % Wilson intervals."
+    legend = (
+        "*reach*: goal within the limit; *strict*: and a positive return. 95 % Wilson intervals."
+    )
     return "\n".join([f"Split `{first.split}` ({about}):", "", header, rule, *rows, "", legend])
 
 
