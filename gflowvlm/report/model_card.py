@@ -239,9 +239,7 @@ def _split_table(measured: Mapping[str, Measurement]) -> str:
         f"{name}: {m.episodes} games, seed {m.seed}, temperature {m.temperature:g}"
         for name, m in zip(names, measured.values(), strict=True)
     )
-    legend = (
-        "*reach*: goal within the limit; *strict*: and a positive return. 95 % Wilson intervals."
-    )
+    legend = "*reach*: goal within the limit; *strict*: and return above 0. 95 % Wilson intervals."
     return "\n".join([f"Split `{first.split}` ({about}):", "", header, rule, *rows, "", legend])
 
 
