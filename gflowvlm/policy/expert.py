@@ -15,10 +15,10 @@ from gflowvlm.policy.transcript import Record, Transcript
 from gflowvlm.policy.trie import TokenTrie
 from gflowvlm.prompting.messages import UserTurn
 from gflowvlm.prompting.reply import (
-    ACTION_KEY,
     DONE_REPLY,
     ParsedReply,
-    missing_glue,
+    glue_after,
+    opening_of,
     parse_reply,
 )
 
@@ -121,13 +121,19 @@ def _say_constrained(
     rules: ReplyRules,
     transcript: Transcript,
 ) -> None:
-    """The reply as a constrained session writes it: key, glue, one path of the trie."""
+    """The reply as a constrained session writes it, then one path of the trie.
+
+    One in another form than is asked for counts as said freely up to its action's word.
+    """
     assert parsed.action is not None, f"a given reply must name a legal action: {reply!r}"
     if rules.thought:
-        said, glue = _up_to_word(reply, parsed, rules)
-        for token in said:
-            transcript.add_sampled(token)
-        transcript.add_context(rules.encode(glue))
+        freely = [(rules.encode(reply[: (parsed.word_start or 0) + 1]), False)]
+        for tokens, given in _in_form(reply, rules.keys(observation), rules) or freely:
+            if given:
+                transcript.add_context(tokens)
+                continue
+            for token in tokens:
+                transcript.add_sampled(token)
     elif rules.done is None:
         transcript.add_context(rules.encode(FORCED_OPENING))
     node: TokenTrie = rules.trie(observation.legal_actions)
@@ -140,20 +146,35 @@ def _say_constrained(
         node = node.children[token]
 
 
-def _up_to_word(reply: str, parsed: ParsedReply, rules: ReplyRules) -> tuple[Sequence[int], str]:
-    """The tokens of a reply up to the one that completes its action key, and the glue then missing.
+def _in_form(
+    reply: str, keys: Sequence[str], rules: ReplyRules
+) -> list[tuple[Sequence[int], bool]] | None:
+    """The tokens of a reply up to its action's word, in parts that are given or not.
 
-    They are those of the reply as one text. Where one of them holds the key's end and a part of the
-    word, which no session could bind, the key is encoded apart.
+    A session gives the keys and what stands between values; a value's tokens are those of the text
+    from there on, to the one that ends it. None where the reply has another form.
     """
-    ids = rules.vocabulary.encode(reply)
-    for end in range(1, len(ids)):
-        if ids[end - 1] in rules.vocabulary.with_quote:
-            glue = missing_glue(rules.vocabulary.decode(ids[:end]))
-            if glue is not None:
-                return ids[:end], glue
-    key = reply[: parsed.action_start + len(f'"{ACTION_KEY}"')]
-    return rules.vocabulary.encode(key), missing_glue(key) or ""
+    vocabulary, given = rules.vocabulary, opening_of(keys) if rules.done is None else ""
+    ids: list[int] = []
+    parts: list[tuple[Sequence[int], bool]] = []
+    text, action_follows = "", False
+    while reply.startswith(text + given):
+        parts.append((rules.encode(given), True))
+        ids += parts[-1][0]
+        text += given
+        if action_follows:
+            return parts
+        tokens = vocabulary.encode(reply[len(text) :])
+        ends = [e for e, token in enumerate(tokens, 1) if token in vocabulary.with_quote]
+        afters = ((e, glue_after(vocabulary.decode([*ids, *tokens[:e]]), keys)) for e in ends)
+        end, after = next(((e, after) for e, after in afters if after), (0, None))
+        if after is None:
+            return None
+        parts.append((tokens[:end], False))
+        ids += tokens[:end]
+        text = vocabulary.decode(ids)
+        given, action_follows = after
+    return None
 
 
 def _mark(parsed: ParsedReply, rules: ReplyRules, transcript: Transcript, loss_on: LossOn) -> None:

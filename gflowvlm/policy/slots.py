@@ -1,5 +1,6 @@
 """One slot of a session while its reply is being sampled: which token may come next."""
 
+import json
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from functools import lru_cache
@@ -18,11 +19,13 @@ from gflowvlm.prompting.reply import (
     ACTION_KEY,
     DONE_REPLY,
     action_ending,
-    missing_glue,
+    glue_after,
+    opening_of,
     parse_reply,
+    reply_keys,
 )
 
-FORCED_OPENING = f'{{"{ACTION_KEY}": "'
+FORCED_OPENING = opening_of([ACTION_KEY])
 
 
 class Phase(Enum):
@@ -49,8 +52,8 @@ class ReplyRules:
 
         Args:
             chat: the conversation format.
-            constrained: whether the action word is bound to the legal ones.
-            thought: False (constrained only) forces everything up to the action word.
+            constrained: whether the reply's keys are given and its action is one of the legal ones.
+            thought: False (constrained only) leaves nothing but the action.
             max_tokens: a free reply is cut after so many tokens; an action begun is finished.
             done: the token that may stand in place of a reply and ends the episode, if any.
         """
@@ -74,6 +77,18 @@ class ReplyRules:
         assert self.done is not None, "without DONE the opening is forced"
         opening = self.encode(FORCED_OPENING)
         return TokenTrie.of([(self.done,), *((*opening, *self.action_path(a)) for a in actions)])
+
+    def keys(self, observation: Observation) -> tuple[str, ...]:
+        """The keys of a reply to an observation, in the form that is asked for."""
+        return reply_keys(observation.reply_fields, thought=self.thought)
+
+    def longest_reply(self, observation: Observation) -> int:
+        """The most tokens that a reply can have, given ones included."""
+        if not self.constrained:
+            return self.max_tokens
+        # A value can be completed by the last free token; glue and an action still follow.
+        glue = max(len(self.encode(f', {json.dumps(key)}: "')) for key in self.keys(observation))
+        return self.max_tokens + 2 * glue + self.trie(observation.legal_actions).depth
 
     def action_path(self, action: str) -> tuple[int, ...]:
         """The one token path that says `action` after the opening quote and ends the reply."""
@@ -118,14 +133,11 @@ class Slot:
         if not rules.thought and rules.done is not None:
             self.phase = Phase.BOUND
             self._node = rules.whole_trie(observation.legal_actions)
-        elif not rules.thought:
-            self.transcript.add_context(rules.encode(FORCED_OPENING))
-            self._bind()
-        longest = rules.max_tokens
-        if rules.constrained:
-            # A key can be completed by the last free token; its glue and an action still follow.
-            longest += 4 * len(FORCED_OPENING) + rules.trie(observation.legal_actions).depth
-        return uniforms(self.key, self.record.decisions - 1, longest)
+        elif rules.constrained and rules.done is None:
+            self.transcript.add_context(rules.encode(opening_of(rules.keys(observation))))
+            if not rules.thought:
+                self._bind()
+        return uniforms(self.key, self.record.decisions - 1, rules.longest_reply(observation))
 
     @property
     def reply_length(self) -> int:
@@ -141,17 +153,21 @@ class Slot:
         elif token in self.rules.chat.end_ids or token == self.rules.done:
             self.phase = Phase.DONE
         elif self.rules.constrained and token in self.rules.vocabulary.with_quote:
-            self._bind_if_action_key_is_complete()
+            self._go_on_after_a_value()
         if self.phase is Phase.FREE and self.reply_length >= self.rules.max_tokens:
             self.phase = Phase.DONE
 
-    def _bind_if_action_key_is_complete(self) -> None:
-        glue = missing_glue(self.rules.vocabulary.decode(self._reply_ids()))
-        if glue is None:
+    def _go_on_after_a_value(self) -> None:
+        """Give what stands between a value that is complete and the next one."""
+        assert self.observation is not None, "a reply answers an observation"
+        text = self.rules.vocabulary.decode(self._reply_ids())
+        found = glue_after(text, self.rules.keys(self.observation))
+        if found is None:
             return
-        if glue:
-            self.transcript.add_context(self.rules.encode(glue))
-        self._bind()
+        glue, action_follows = found
+        self.transcript.add_context(self.rules.encode(glue))
+        if action_follows:
+            self._bind()
 
     def _bind(self) -> None:
         assert self.observation is not None, "a reply answers an observation"

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from gflowvlm.config.policy import Layout
 from gflowvlm.episode import Observation
-from gflowvlm.prompting.reply import ACTION_KEY, THOUGHT_KEY
+from gflowvlm.prompting.reply import ACTION_KEY, reply_keys
 from gflowvlm.prompting.wording import ask_for_json, left_out, now_one_of
 
 
@@ -99,11 +99,10 @@ def first_turn(
         thought: False where the reply holds nothing but the action.
         history: lines that stand between the task and what is said now.
     """
-    keys = (*observation.reply_fields, THOUGHT_KEY, ACTION_KEY) if thought else (ACTION_KEY,)
     text = ask_for_json(
         task=observation.task,
         text="\n".join([*history, *([observation.text] if observation.text else [])]),
-        keys=keys,
+        keys=reply_keys(observation.reply_fields, thought=thought),
         choices=observation.legal_actions,
     )
     return UserTurn(image=observation.image, text=text)

@@ -28,7 +28,6 @@ but one reserved token of its own."""
 
 _OBJECT = re.compile(r'\{(?=\s*["}])')
 _SPACE = re.compile(r"\s*")
-_AFTER_KEY = re.compile(r'\s*(?P<colon>:\s*(?P<quote>")?)?')
 _DECODER = json.JSONDecoder(strict=False)  # models write raw line breaks inside strings
 
 
@@ -105,28 +104,35 @@ def parse_reply(text: str, legal_actions: Sequence[str]) -> ParsedReply:
     )
 
 
-def missing_glue(text: str) -> str | None:
-    """What a reply that has just named its action key still needs before the action word.
+def reply_keys(fields: Sequence[str], *, thought: bool) -> tuple[str, ...]:
+    """The keys of a reply in the form that is asked for, the action's last."""
+    return (*fields, THOUGHT_KEY, ACTION_KEY) if thought else (ACTION_KEY,)
+
+
+def opening_of(keys: Sequence[str]) -> str:
+    """How a reply with these keys begins, up to its first value: `{"number": "`."""
+    return f'{{{json.dumps(keys[0], ensure_ascii=False)}: "'
+
+
+def glue_after(text: str, keys: Sequence[str]) -> tuple[str, bool] | None:
+    """What a reply in the making has to go on with when its latest value is complete.
 
     Args:
-        text: a reply in the making.
+        text: all of it so far.
+        keys: of the whole reply, in their order.
 
     Returns:
-        `: "` or what is left of it; None while the top-level action key is not complete, or when
-        the word itself has begun.
+        (`, "thoughts": "` or what is left of it, whether the action's word follows); None while a
+        value is being written, after the last one, and where the text has left the form.
     """
-    key = _scan(text).open_key
-    if key is None or key[0] != ACTION_KEY:
+    said = _scan(text).members
+    if not 0 < len(said) < len(keys) or [each.key for each in said] != list(keys[: len(said)]):
         return None
-    rest = text[key[1][1] :]
-    match = _AFTER_KEY.fullmatch(rest)
-    if match is None:
+    rest = text[said[-1].value_span[1] :]
+    glue = f', {json.dumps(keys[len(said)], ensure_ascii=False)}: "'
+    if not glue.startswith(rest):
         return None
-    if match["quote"]:
-        return ""
-    if match["colon"]:
-        return '"' if rest[-1].isspace() else ' "'
-    return ': "'
+    return glue[len(rest) :], len(said) == len(keys) - 1
 
 
 def action_ending(action: str) -> str:

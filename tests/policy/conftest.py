@@ -82,6 +82,7 @@ def llava_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vision_feature_layer=-1,
         image_token_index=tokenizer.image_token_id,
     )
+    torch.manual_seed(0)
     model = transformers.LlavaForConditionalGeneration(config)
     sharpen(model)
     processor = transformers.LlavaProcessor(
@@ -139,6 +140,7 @@ def qwen_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vision_start_token_id=tokenizer.vision_start_token_id,
         vision_end_token_id=tokenizer.vision_end_token_id,
     )
+    torch.manual_seed(0)
     model = transformers.Qwen2_5_VLForConditionalGeneration(config)
     sharpen(model)
     area = {"shortest_edge": 16 * 16, "longest_edge": 64 * 64}

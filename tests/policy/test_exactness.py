@@ -87,7 +87,7 @@ def speak(policy: VLMPolicy, text: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(session, "inverse_cdf", scripted)
 
 
-@pytest.mark.parametrize("text", ['{"thoughts": "so", "action"', '{"thoughts": "so", "action":'])
+@pytest.mark.parametrize("text", ['3"', '3", '])
 def test_constrained_actions_after_a_thought_are_scored_as_sampled(
     text: str,
     llava_folder: Path,
@@ -101,14 +101,27 @@ def test_constrained_actions_after_a_thought_are_scored_as_sampled(
     assert largest_gap(policy, played) <= 1e-4
     said = [reply for replies in played[0].values() for reply in replies]
     assert all(reply.problem is None for reply in said)
-    assert {reply.text.partition('"action"')[2] for reply in said} <= {
-        ': "shelf 1"}',
-        ': "shelf 11"}',
-        ': "shelf 2"}',
+    assert {reply.text for reply in said} <= {
+        f'{{"number": "3", "thoughts": "3", "action": "{word}"}}'
+        for word in ("shelf 1", "shelf 11", "shelf 2")
     }
     kinds = [kind for kind, _ in itertools.groupby(said[0].segment)]
-    glue_and_actions = [Segment.THOUGHT, Segment.ACTION, Segment.CONTEXT, Segment.ACTION]
-    assert kinds == glue_and_actions  # the key is sampled, its glue is forced, the word sampled
+    value = [Segment.CONTEXT, Segment.THOUGHT]
+    assert kinds == [*value, *value, Segment.CONTEXT, Segment.ACTION]  # what is between is given
+
+
+def test_a_given_reply_is_written_as_a_session_would(
+    llava_folder: Path, observe: Observe, adapted: MakePolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = adapted(llava_folder, actions="constrained", max_reply_tokens=40)
+    vocabulary = policy.chat.vocabulary
+    whole = policy.rules.encode('3", "thoughts": "3", "action": "')
+    end = next(at for at, token in enumerate(whole, 1) if token in vocabulary.with_quote)
+    speak(policy, vocabulary.decode(whole[:end]), monkeypatch)  # the text's own tokens
+    replies, (sampled, *_) = play(policy, observe, slots=(0,))
+    (given,) = policy.rows_of_episode([observe(0, 0)], [replies[0][0].text])
+    for part in ("input_ids", "decision_of", "segment", "state_at", "allowed"):
+        assert getattr(given, part) == getattr(sampled, part)
 
 
 def broken_mask(

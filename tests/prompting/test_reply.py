@@ -1,7 +1,14 @@
 import pytest
 
 from gflowvlm.episode import ReplyProblem
-from gflowvlm.prompting.reply import action_ending, format_reply, missing_glue, parse_reply
+from gflowvlm.prompting.reply import (
+    action_ending,
+    format_reply,
+    glue_after,
+    opening_of,
+    parse_reply,
+    reply_keys,
+)
 
 MINUS_PLUS = ("-", "+")
 EXPERT = (
@@ -91,21 +98,32 @@ def test_a_broken_reply_keeps_the_place_of_its_action_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "glue"),
+    ("text", "after"),
     [
-        ('{"action"', ': "'),
-        ('{"action":', ' "'),
-        ('{"action": ', '"'),
-        ('{"action" : ', '"'),
-        ('{"action": "', ""),
-        ('{"action', None),
-        ('{"action": "+', None),
-        ('{"thoughts": "say \\"action\\"', None),
-        ('{"thoughts"', None),
+        ('{"number": "3"', (', "thoughts": "', False)),
+        ('{"number": "3",', (' "thoughts": "', False)),
+        ('{"number": "3", "', ('thoughts": "', False)),
+        ('{"number": "3", "thoughts": "', ("", False)),
+        ('{"number": "3", "thoughts": "so"', (', "action": "', True)),
+        ('{"number": "3", "thoughts": "so", "action": "', ("", True)),
+        ('{"number": "3', None),
+        ('{"number": "3 \\"', None),
+        ('{"number": "3"}', None),
+        ('{"number": "3", "action": "', None),
+        ('{"thoughts": "so"', None),
+        ('{"number": "3", "thoughts": "so", "action": "+"', None),
+        ("", None),
     ],
 )
-def test_the_glue_before_an_action_word_is_what_is_missing(text: str, glue: str | None) -> None:
-    assert missing_glue(text) == glue
+def test_the_glue_after_a_value_is_what_is_missing(
+    text: str, after: tuple[str, bool] | None
+) -> None:
+    assert glue_after(text, reply_keys(["number"], thought=True)) == after
+
+
+def test_a_reply_opens_with_its_first_key() -> None:
+    assert opening_of(reply_keys(["number"], thought=True)) == '{"number": "'
+    assert opening_of(reply_keys(["number"], thought=False)) == '{"action": "'
 
 
 def test_an_action_word_ends_with_quote_and_brace() -> None:
