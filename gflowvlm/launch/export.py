@@ -107,15 +107,16 @@ def _write_model(config: RunConfig, adapter: Path, policy: VLMPolicy, folder: Pa
 
 
 def _generation_config(policy: VLMPolicy) -> GenerationConfig:
-    """What makes `generate` sample from the law that was trained."""
+    """What makes `generate` sample from the law that was trained, as far as nothing is bound."""
     tokenizer = policy.processor.tokenizer
+    forbidden = policy.chat.vocabulary.forbidden(policy.chat.end_ids, constrained=False)
     return GenerationConfig(
         do_sample=True,
         temperature=policy.settings.temperature,
         top_k=0,
         top_p=1.0,
         max_new_tokens=policy.settings.max_reply_tokens,
-        suppress_tokens=policy.language.forbidden.tolist(),
+        suppress_tokens=forbidden,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=sorted(policy.chat.end_ids),
         pad_token_id=policy.chat.closing_id

@@ -154,7 +154,7 @@ def _in_form(
     A session gives the keys and what stands between values; a value's tokens are those of the text
     from there on, to the one that ends it. None where the reply has another form.
     """
-    vocabulary, given = rules.vocabulary, opening_of(keys) if rules.done is None else ""
+    vocabulary, given = rules.vocabulary, opening_of(keys) if rules.gives_keys else ""
     ids: list[int] = []
     parts: list[tuple[Sequence[int], bool]] = []
     text, action_follows = "", False
@@ -178,8 +178,15 @@ def _in_form(
 
 
 def _mark(parsed: ParsedReply, rules: ReplyRules, transcript: Transcript, loss_on: LossOn) -> None:
-    """Tell thought from action by character, and leave out what the loss shall not see."""
+    """Tell thought from action by character, and leave out what the loss shall not see.
+
+    Nor shall it see what the policy cannot say, as the keys that it is given.
+    """
     vocabulary, start = rules.vocabulary, transcript.reply_start
+    written = range(start, len(transcript.ids))
+    transcript.leave_out(
+        [p for p in written if p not in transcript.allowed and transcript.ids[p] in rules.forbidden]
+    )
     ids = transcript.ids[start:-1]  # without end of turn
     text = vocabulary.decode(ids)
     if not rules.thought:

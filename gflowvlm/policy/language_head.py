@@ -1,6 +1,6 @@
 """From hidden states to log-probs of tokens, without ever holding a [N, S, V] tensor."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ class LanguageHead:
     def __init__(
         self,
         layer: nn.Module,
-        forbidden: Sequence[int],
+        forbidden: Collection[int],
         *,
         done: int | None = None,
         temperature: float,

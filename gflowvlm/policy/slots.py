@@ -64,6 +64,12 @@ class ReplyRules:
         self.thought = thought
         self.max_tokens = max_tokens
         self.done = done
+        self.gives_keys = constrained and done is None
+        self.forbidden = frozenset(
+            self.vocabulary.forbidden(
+                chat.end_ids, constrained=constrained, values_only=thought and self.gives_keys
+            )
+        )
         self.trie = lru_cache(maxsize=256)(self._trie)
         self.whole_trie = lru_cache(maxsize=256)(self._whole_trie)
         self.encode = lru_cache(maxsize=1024)(self.vocabulary.encode)
@@ -133,7 +139,7 @@ class Slot:
         if not rules.thought and rules.done is not None:
             self.phase = Phase.BOUND
             self._node = rules.whole_trie(observation.legal_actions)
-        elif rules.constrained and rules.done is None:
+        elif rules.gives_keys:
             self.transcript.add_context(rules.encode(opening_of(rules.keys(observation))))
             if not rules.thought:
                 self._bind()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -114,8 +114,7 @@ class VLMPolicy:
         text_config = model.config.get_text_config()
         self.adapters = self._adapt(start_adapter)
         self.backbone = Backbone(model, family, pad_id=self.chat.closing_id)
-        forbidden = vocabulary.forbidden(self.chat.end_ids, constrained=self.rules.constrained)
-        self.language = self._language_head(forbidden)
+        self.language = self._language_head(self.rules.forbidden)
         sizes = text_config.hidden_size, settings.head_width
         self.flow_head = FlowHead(*sizes).to(model.device) if settings.flow_head else None
         self.value_head = ValueHead(*sizes).to(model.device) if settings.value_head else None
@@ -274,7 +273,7 @@ class VLMPolicy:
             done=done,
         )
 
-    def _language_head(self, forbidden: Sequence[int]) -> LanguageHead:
+    def _language_head(self, forbidden: Collection[int]) -> LanguageHead:
         text_config = self.model.config.get_text_config()
         layer: Any = self.model.get_output_embeddings()
         return LanguageHead(

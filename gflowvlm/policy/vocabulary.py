@@ -16,6 +16,8 @@ _SPACES = (
 )  # as they look in byte-level and SentencePiece tokens
 # Within one token: the end of a key and the beginning of a value, other than its quote.
 _OVERSHOOT = re.compile(rf'"[{_SPACES}]*:[{_SPACES}]*(?:"[^"]|[^{_SPACES}"])')
+# A token with a quote that ends a value of a reply and goes on to the next key at most.
+_ENDS_VALUE = re.compile(rf'[^"\\\\]*"(?:,(?:[{_SPACES}]"?)?)?')
 _SPARE = re.compile(r"unk|reserved|unused")  # names of tokens that no training text holds
 _IMAGE_IDS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
@@ -75,12 +77,16 @@ class Vocabulary:
         """
         return self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
-    def forbidden(self, ends: Collection[int], *, constrained: bool) -> list[int]:
+    def forbidden(
+        self, ends: Collection[int], *, constrained: bool, values_only: bool = False
+    ) -> list[int]:
         """Ids that may never be sampled, ascending.
 
         All special tokens and image placeholders but the end ids, and rows of the head without a
         token. With constrained actions also tokens that end a key and begin its value in one:
-        they would leave the constraint no place to begin.
+        they would leave the constraint no place to begin. With `values_only`, where all else of a
+        reply is given, also the end ids, and tokens with a backslash or a quote that do not end a
+        value: no reply can leave its form.
         """
         known = self.tokenizer.convert_ids_to_tokens(
             list(range(min(len(self.tokenizer), self.size)))
@@ -88,6 +94,10 @@ class Vocabulary:
         unused = {index for index, token in enumerate(known) if token is None}
         unused.update(range(len(known), self.size))
         over = {i for i, t in enumerate(known) if constrained and t and _OVERSHOOT.search(t)}
+        if values_only:
+            marks = {i for i, t in enumerate(known) if t and ('"' in t or "\\" in t)}
+            apart = {i for i in marks if not _ENDS_VALUE.fullmatch(known[i])}
+            return sorted(self.special_ids | unused | set(ends) | apart)
         return sorted(((self.special_ids | unused) - set(ends)) | (over - set(ends)))
 
     def done_id(self, ends: Collection[int], template: str, name: str | None) -> int:

@@ -130,6 +130,19 @@ def test_constrained_actions_forbid_a_token_that_ends_a_key_and_begins_a_value(
     assert {long, number}.isdisjoint(free)
 
 
+def test_where_keys_are_given_a_token_with_a_quote_ends_a_value_or_is_forbidden(
+    llava_folder: Path, adapted: MakePolicy
+) -> None:
+    policy = adapted(llava_folder)
+    vocabulary, tokenizer = policy.chat.vocabulary, policy.chat.vocabulary.tokenizer
+    ending, other = ['so"', '",', '", "'], ['": "', '"}', '", "a', "a\\", '"a"']
+    tokenizer.add_tokens([*ending, *other])
+    vocabulary.size = len(tokenizer)
+    forbidden = vocabulary.forbidden(policy.chat.end_ids, constrained=True, values_only=True)
+    assert {*tokenizer.convert_tokens_to_ids(other), *policy.chat.end_ids} <= set(forbidden)
+    assert set(tokenizer.convert_tokens_to_ids([*ending, '"'])).isdisjoint(forbidden)
+
+
 def test_a_folder_without_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no config\.json"):
         VLMPolicy.from_folder(tmp_path, PolicySettings())

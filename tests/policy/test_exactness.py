@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gflowvlm.batch import Row
-from gflowvlm.episode import Observation, Reply, Segment
+from gflowvlm.episode import Observation, Reply, ReplyProblem, Segment
 from gflowvlm.policy import alike, selfcheck, session
 from gflowvlm.policy.alike import FILLED, WORTH, of_like_length
 from gflowvlm.policy.backbone import Backbone
@@ -28,6 +28,7 @@ MODES: list[dict[str, Any]] = [
     {"actions": "free"},
     {"actions": "free", "temperature": 0.7},
     {"actions": "constrained", "thought": False, "temperature": 1.3},
+    {"actions": "constrained", "temperature": 1.3, "max_reply_tokens": 60},
     {"layout": "rewritten"},
     {"layout": "rewritten", "actions": "constrained", "thought": False},
     {"layout": "none"},
@@ -108,6 +109,16 @@ def test_constrained_actions_after_a_thought_are_scored_as_sampled(
     kinds = [kind for kind, _ in itertools.groupby(said[0].segment)]
     value = [Segment.CONTEXT, Segment.THOUGHT]
     assert kinds == [*value, *value, Segment.CONTEXT, Segment.ACTION]  # what is between is given
+
+
+def test_a_reply_whose_keys_are_given_is_cut_or_valid(
+    llava_folder: Path, observe: Observe, adapted: MakePolicy
+) -> None:
+    policy = adapted(llava_folder, actions="constrained", max_reply_tokens=400, temperature=5.0)
+    replies, _ = play(policy, observe)
+    problems = [reply.problem for said in replies.values() for reply in said]
+    assert None in problems
+    assert set(problems) <= {None, ReplyProblem.CUT_OFF}
 
 
 def test_a_given_reply_is_written_as_a_session_would(

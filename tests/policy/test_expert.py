@@ -1,5 +1,6 @@
 """Rows made from given replies."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,15 +90,18 @@ def test_the_probabilities_of_the_legal_actions_sum_to_one(
 
 
 @pytest.mark.parametrize("model", ["llava", "pocket"])
-def test_a_given_thought_has_the_tokens_of_its_text(
+def test_what_is_imitated_can_be_said(
     model: str, llava_folder: Path, adapted: MakePolicy, observe: Observe
 ) -> None:
     policy = adapted(llava_folder if model == "llava" else MODEL_FOLDER, actions="constrained")
     reply = format_reply({"number": "3"}, "so", "shelf 2")
     seen = observe(0, 0, actions=("shelf 2", "look"))
-    (row,) = policy.rows_of_episode([seen], [reply])
-    written = row.input_ids[row.state_at[0] + 1 : min(row.allowed)]
-    assert written == policy.rules.encode(reply)[: len(written)]
+    (given,) = policy.rows_of_episode([seen], [reply])
+    taught = policy.row_of_turns([TaughtTurn(image=None, text="Where?", reply=reply)])
+    assert re.sub('[", ]', "", said(policy, given, Segment.THOUGHT)) == "3so"  # keys are given
+    foreign = policy.row_of_turns([TaughtTurn(image=None, text="Hm?", reply='a \\ "b": "c"')])
+    for row in (given, taught, foreign):
+        assert torch.isfinite(policy.score([row]).token_log_prob).all()
 
 
 def test_special_strings_in_taught_text_stay_text(llava_folder: Path, adapted: MakePolicy) -> None:
