@@ -34,8 +34,8 @@ class PolicyConfig(Section):
     temperature: float = Field(default=1.0, gt=0)
     """Divides the logits, alike in acting, scoring and the reference."""
     actions: Literal["free", "constrained"] = "free"
-    """`free` parses the action from the text; `constrained` gives the reply's keys, so that it keeps
-    its form, and masks the action's tokens to the legal ones. What is given has no log-prob."""
+    """`free` parses the action from the text; `constrained` gives the reply's keys, so that it
+    keeps its form, and masks the action's tokens to the legal ones. A key given has no log-prob."""
     thought: bool = True
     """Whether a reply states the facts and a thought before its action; false, with constrained
     actions, leaves the action alone, whose law is then an exact number."""
