@@ -11,18 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from gflowvlm.batch import Row
-from gflowvlm.episode import Observation, Reply, ReplyProblem, Segment
-from gflowvlm.policy import alike, selfcheck, session
+from gflowvlm.episode import Observation
+from gflowvlm.policy import alike, selfcheck
 from gflowvlm.policy.alike import FILLED, WORTH, of_like_length
 from gflowvlm.policy.backbone import Backbone
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.past import Past
 from gflowvlm.policy.vlm import VLMPolicy
+from tests.policy.playing import Observe, largest_gap, play
 
-Observe = Callable[..., Observation]
 MakePolicy = Callable[..., VLMPolicy]
-Played = tuple[dict[int, list[Reply]], list[Row]]
 
 MODES: list[dict[str, Any]] = [
     {"actions": "free"},
@@ -33,32 +31,6 @@ MODES: list[dict[str, Any]] = [
     {"layout": "rewritten", "actions": "constrained", "thought": False},
     {"layout": "none"},
 ]
-
-
-def play(policy: VLMPolicy, observe: Observe, slots: tuple[int, ...] = (0, 1, 2, 3)) -> Played:
-    """Four turns; slot s leaves after turn s. Replies and rows in the order of `slots`."""
-    opened = policy.session([EpisodeKey(7, slot) for slot in slots])
-    replies: dict[int, list[Reply]] = {place: [] for place in range(len(slots))}
-    for turn in range(4):
-        seen = {place: observe(slot, turn) for place, slot in enumerate(slots) if turn <= slot}
-        for place, reply in opened.reply(seen).items():
-            replies[place].append(reply)
-    return replies, [row for place in range(len(slots)) for row in opened.rows(place)]
-
-
-def largest_gap(policy: VLMPolicy, played: Played) -> float:
-    replies, rows = played
-    sampled = [
-        log_prob
-        for place in sorted(replies)
-        for reply in replies[place]
-        for log_prob, segment in zip(reply.log_probs, reply.segment, strict=True)
-        if segment != Segment.CONTEXT
-    ]
-    with torch.no_grad():
-        scored = policy.score(rows).token_log_prob
-    assert len(sampled) == len(scored)
-    return float((torch.tensor(sampled) - scored).abs().max())
 
 
 @pytest.mark.parametrize("family", ["llava_folder", "qwen_folder"])
@@ -72,67 +44,6 @@ def test_sampled_log_probs_are_the_scored_ones(
 ) -> None:
     policy = adapted(request.getfixturevalue(family), **mode)
     assert largest_gap(policy, play(policy, observe)) <= 1e-4
-
-
-def speak(policy: VLMPolicy, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every free token of every reply come from `text`; log-probs stay the model's own."""
-    script = itertools.cycle(policy.rules.encode(text))
-    vocabulary = policy.chat.vocabulary.size
-    draw = session.inverse_cdf
-
-    def scripted(logits: Tensor, uniform: Tensor) -> Tensor:
-        if logits.shape[1] < vocabulary:
-            return draw(logits, uniform)
-        return torch.full((len(logits),), next(script))
-
-    monkeypatch.setattr(session, "inverse_cdf", scripted)
-
-
-@pytest.mark.parametrize("text", ['3"', '3", '])
-def test_constrained_actions_after_a_thought_are_scored_as_sampled(
-    text: str,
-    llava_folder: Path,
-    observe: Observe,
-    adapted: MakePolicy,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    policy = adapted(llava_folder, actions="constrained", max_reply_tokens=40)
-    speak(policy, text, monkeypatch)
-    played = play(policy, observe)
-    assert largest_gap(policy, played) <= 1e-4
-    said = [reply for replies in played[0].values() for reply in replies]
-    assert all(reply.problem is None for reply in said)
-    assert {reply.text for reply in said} <= {
-        f'{{"number": "3", "thoughts": "3", "action": "{word}"}}'
-        for word in ("shelf 1", "shelf 11", "shelf 2")
-    }
-    kinds = [kind for kind, _ in itertools.groupby(said[0].segment)]
-    value = [Segment.CONTEXT, Segment.THOUGHT]
-    assert kinds == [*value, *value, Segment.CONTEXT, Segment.ACTION]  # what is between is given
-
-
-def test_a_reply_whose_keys_are_given_is_cut_or_valid(
-    llava_folder: Path, observe: Observe, adapted: MakePolicy
-) -> None:
-    policy = adapted(llava_folder, actions="constrained", max_reply_tokens=400, temperature=5.0)
-    replies, _ = play(policy, observe)
-    problems = [reply.problem for said in replies.values() for reply in said]
-    assert None in problems
-    assert set(problems) <= {None, ReplyProblem.CUT_OFF}
-
-
-def test_a_given_reply_is_written_as_a_session_would(
-    llava_folder: Path, observe: Observe, adapted: MakePolicy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    policy = adapted(llava_folder, actions="constrained", max_reply_tokens=40)
-    vocabulary = policy.chat.vocabulary
-    whole = policy.rules.encode('3", "thoughts": "3", "action": "')
-    end = next(at for at, token in enumerate(whole, 1) if token in vocabulary.with_quote)
-    speak(policy, vocabulary.decode(whole[:end]), monkeypatch)  # the text's own tokens
-    replies, (sampled, *_) = play(policy, observe, slots=(0,))
-    (given,) = policy.rows_of_episode([observe(0, 0)], [replies[0][0].text])
-    for part in ("input_ids", "decision_of", "segment", "state_at", "allowed"):
-        assert getattr(given, part) == getattr(sampled, part)
 
 
 def broken_mask(
