@@ -3,6 +3,7 @@
 Every action is dictated by its turn; what is noted before it is what has been told.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from numpy.random import Generator
@@ -137,6 +138,37 @@ class Room:
                 return f"You are facing the {self.at}." if self.at else "Nothing happens."
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What one is told to do, and out of what."""
+
+    text: str  # what came of the last command, and what to do now
+    choices: tuple[str, ...]
+    before: tuple[str, ...] | None  # the choices of the turn before; None at the first
+    chosen: str
+    free: bool  # whether others would do
+
+    def later(self, text: str, key: str) -> str:
+        """A question after the first: the choices are told where they changed."""
+        assert self.before is not None, "the first question tells all choices"
+        if self.choices == self.before:
+            return text
+        return f"{text}\n{now_one_of(key, self.choices, self.before)}"
+
+
+def _all_told(room: Room, turns: int) -> Iterator[_Told]:
+    """One command a turn, carried out when the next one is asked for."""
+    text, before = room.opening(), None
+    for _ in range(turns):
+        commands = room.commands()
+        chosen, asked, free = _told(room.rng, commands)
+        choices = tuple(commands)
+        yield _Told(
+            text=f"{text} Now {asked}.", choices=choices, before=before, chosen=chosen, free=free
+        )
+        text, before = room.do(chosen), choices
+
+
 def _told(rng: Generator, commands: dict[str, str]) -> tuple[str, str, bool]:
     """A command, how it is asked for, and whether others would do; verbs are drawn alike."""
     verbs = sorted({command.split()[0] for command in commands})
@@ -155,21 +187,15 @@ def obey(pen: Pen, turns: int) -> Conversation:
     """Do what each turn asks for, in the words of a list that changes."""
     rng, room = pen.rng, Room.furnished(pen.rng)
     key = last_key_of(rng)
-    text, before = room.opening(), ()
     conversation = []
-    for turn in range(turns):
-        commands = room.commands()
-        chosen, asked, free = _told(rng, commands)
-        text, choices = f"{text} Now {asked}.", tuple(commands)
-        if turn == 0:
+    for told in _all_told(room, turns):
+        if told.before is None:
             task = f"Your task is to do as you are told, later to {wish(rng)}."
-            question = ask_for_json(task=task, text=text, keys=(key,), choices=choices)
+            question = ask_for_json(task=task, text=told.text, keys=(key,), choices=told.choices)
         else:
-            question = _changed(text, key, choices, before)
-        conversation.append(
-            Turn(None, question, write_json({key: chosen}), "obey_free" if free else "obey")
-        )
-        text, before = room.do(chosen), choices
+            question = told.later(told.text, key)
+        skill = "obey_free" if told.free else "obey"
+        conversation.append(Turn(None, question, write_json({key: told.chosen}), skill))
     return conversation
 
 
@@ -180,24 +206,15 @@ def note(pen: Pen, turns: int) -> Conversation:
     room.scatter(wanted)
     request, key = remembered(pen, wanted), last_key_of(rng)
     keys = (*pick(rng, PLACE_KEYS), *pick(rng, HELD_KEYS), *pick(rng, OF_USE[:3]))
-    text, before = room.opening(), ()
+    task = "Your task is to do as you are told."
     conversation = []
-    for turn in range(turns):
-        commands = room.commands()
-        chosen, asked, free = _told(rng, commands)
-        text, choices = f"{text} Now {asked}. {request}", tuple(commands)
-        if turn == 0:
-            task = "Your task is to do as you are told."
-            question = ask_for_json(task=task, text=text, keys=(*keys, key), choices=choices)
+    for told in _all_told(room, turns):
+        text = f"{told.text} {request}"
+        if told.before is None:
+            question = ask_for_json(task=task, text=text, keys=(*keys, key), choices=told.choices)
         else:
-            question = _changed(text, key, choices, before)
+            question = told.later(text, key)
         notes = dict(zip(keys, room.notes(wanted), strict=True))
-        reply = write_json({**notes, key: chosen})
-        conversation.append(Turn(None, question, reply, "note_free" if free else "note"))
-        text, before = room.do(chosen), choices
+        skill = "note_free" if told.free else "note"
+        conversation.append(Turn(None, question, write_json({**notes, key: told.chosen}), skill))
     return conversation
-
-
-def _changed(text: str, key: str, choices: tuple[str, ...], before: tuple[str, ...]) -> str:
-    """A later question: what came of the last action, and what may be done now if that changed."""
-    return f"{text}\n{now_one_of(key, choices, before)}" if choices != before else text

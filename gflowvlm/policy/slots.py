@@ -1,6 +1,5 @@
 """One slot of a session while its reply is being sampled: which token may come next."""
 
-import json
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from functools import lru_cache
@@ -20,6 +19,7 @@ from gflowvlm.prompting.reply import (
     DONE_REPLY,
     action_ending,
     glue_after,
+    glue_before,
     opening_of,
     parse_reply,
     reply_keys,
@@ -92,9 +92,10 @@ class ReplyRules:
         """The most tokens that a reply can have, given ones included."""
         if not self.constrained:
             return self.max_tokens
-        # A value can be completed by the last free token; glue and an action still follow.
-        glue = max(len(self.encode(f', {json.dumps(key)}: "')) for key in self.keys(observation))
-        return self.max_tokens + 2 * glue + self.trie(observation.legal_actions).depth
+        # A value can be completed by the last free token: glue, whose rest may take a token a
+        # character, and an action still follow.
+        glue = max(len(glue_before(key).encode()) for key in self.keys(observation))
+        return self.max_tokens + glue + self.trie(observation.legal_actions).depth
 
     def action_path(self, action: str) -> tuple[int, ...]:
         """The one token path that says `action` after the opening quote and ends the reply."""

@@ -17,7 +17,9 @@ _SPACES = (
 # Within one token: the end of a key and the beginning of a value, other than its quote.
 _OVERSHOOT = re.compile(rf'"[{_SPACES}]*:[{_SPACES}]*(?:"[^"]|[^{_SPACES}"])')
 # A token with a quote that ends a value of a reply and goes on to the next key at most.
-_ENDS_VALUE = re.compile(rf'[^"\\\\]*"(?:,(?:[{_SPACES}]"?)?)?')
+_ENDS_VALUE = re.compile(rf'[^"\\\\]*"(?:,(?:[ \u0120{_METASPACE}]"?)?)?')
+# A quote or a backslash, also as the byte that some tokenizers fall back to.
+_MARK = re.compile(r'["\\]|^<0x(?:22|5C)>$')
 _SPARE = re.compile(r"unk|reserved|unused")  # names of tokens that no training text holds
 _IMAGE_IDS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
@@ -95,7 +97,7 @@ class Vocabulary:
         unused.update(range(len(known), self.size))
         over = {i for i, t in enumerate(known) if constrained and t and _OVERSHOOT.search(t)}
         if values_only:
-            marks = {i for i, t in enumerate(known) if t and ('"' in t or "\\" in t)}
+            marks = {i for i, t in enumerate(known) if t and _MARK.search(t)}
             apart = {i for i in marks if not _ENDS_VALUE.fullmatch(known[i])}
             return sorted(self.special_ids | unused | set(ends) | apart)
         return sorted(((self.special_ids | unused) - set(ends)) | (over - set(ends)))

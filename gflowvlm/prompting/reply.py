@@ -114,6 +114,11 @@ def opening_of(keys: Sequence[str]) -> str:
     return f'{{{json.dumps(keys[0], ensure_ascii=False)}: "'
 
 
+def glue_before(key: str) -> str:
+    """What stands between a value and the one under `key`: `, "thoughts": "`."""
+    return f', {json.dumps(key, ensure_ascii=False)}: "'
+
+
 def glue_after(text: str, keys: Sequence[str]) -> tuple[str, bool] | None:
     """What a reply in the making has to go on with when its latest value is complete.
 
@@ -129,7 +134,7 @@ def glue_after(text: str, keys: Sequence[str]) -> tuple[str, bool] | None:
     if not 0 < len(said) < len(keys) or [each.key for each in said] != list(keys[: len(said)]):
         return None
     rest = text[said[-1].value_span[1] :]
-    glue = f', {json.dumps(keys[len(said)], ensure_ascii=False)}: "'
+    glue = glue_before(keys[len(said)])
     if not glue.startswith(rest):
         return None
     return glue[len(rest) :], len(said) == len(keys) - 1

@@ -135,7 +135,8 @@ def test_where_keys_are_given_a_token_with_a_quote_ends_a_value_or_is_forbidden(
 ) -> None:
     policy = adapted(llava_folder)
     vocabulary, tokenizer = policy.chat.vocabulary, policy.chat.vocabulary.tokenizer
-    ending, other = ['so"', '",', '", "'], ['": "', '"}', '", "a', "a\\", '"a"']
+    ending = ['so"', '",', '", "']
+    other = ['": "', '"}', '", "a', "a\\", '"a"', '",\u010a', '"\u010a', "<0x22>", "<0x5C>"]
     tokenizer.add_tokens([*ending, *other])
     vocabulary.size = len(tokenizer)
     forbidden = vocabulary.forbidden(policy.chat.end_ids, constrained=True, values_only=True)

@@ -46,9 +46,9 @@ class ALFWorld(HouseholdGame):
     `Box(0, 255, (image_size, image_size, 3), uint8)`: a schematic view of what the engine has told
     so far. `info["text"]` is what the engine says at this step; at the start without its greeting
     and the task, which `info["task"]` holds. `info["facts"]` holds `place`, `holding` and
-    `of use here` (the thing in view that is looked for, `mug 2` or `nothing`), as far as the engine
-    has told; `info["progress"]` the share of the goal's conditions that hold, `info["task_type"]`
-    is one of ALFWorld's six.
+    `of use here` (what is looked for and known to be there, `mug 2` or `nothing`), as the engine
+    has told them; `info["progress"]` the share of the goal's conditions that hold,
+    `info["task_type"]` is one of ALFWorld's six.
 
     ## Rewards
     +50 for the step that wins, and +1 for each condition of the goal that comes to hold, -1 for

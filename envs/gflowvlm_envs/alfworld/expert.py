@@ -53,6 +53,24 @@ class Planner:
             return self._carry_to_lamp(held) if held else self._fetch()
         return self._carry(held) if held else self._fetch()
 
+    def wanted(self) -> list[str]:
+        """What is looked for: the object until it is held, then the lamp if the goal has one."""
+        if self._holds_wanted:
+            return [lamp for lamp in self.house.of_kind(self.goal.lamp) if lamp in self.now.inside]
+        things = [t for t in self.house.of_kind(self.goal.object) if t in self.now.inside]
+        if self.goal.task in STATIONS:
+            treated = treatments(self.now)[self.goal.task]
+            return [t for t in things if t in treated] or things
+        if self.goal.task != TASKS[1]:
+            target = self._target()
+            return [t for t in things if self.now.inside[t] != target]
+        return things
+
+    @property
+    def _holds_wanted(self) -> bool:
+        held = self.now.held
+        return held is not None and self.house.kinds[held] == self.goal.object
+
     def _carry(self, held: str) -> Intention | None:
         station = STATIONS.get(self.goal.task)
         if station and held not in treatments(self.now)[self.goal.task]:
@@ -71,26 +89,6 @@ class Planner:
             return None
         where, reason = self.now.inside[lamp], f"light the {self.goal.object}"
         return self._go(where, reason) or _do("toggleobject", reason, o=lamp, r=where)
-
-    def wanted(self) -> list[str]:
-        """The objects that are still to be taken, or to be used, whatever is held now."""
-        if self.goal.lamp and self._holds_wanted:
-            return [lamp for lamp in self.house.of_kind(self.goal.lamp) if lamp in self.now.inside]
-        if self._holds_wanted:
-            return []
-        things = [t for t in self.house.of_kind(self.goal.object) if t in self.now.inside]
-        if self.goal.task in STATIONS:
-            treated = treatments(self.now)[self.goal.task]
-            return [t for t in things if t in treated] or things
-        if self.goal.task != TASKS[1]:
-            target = self._target()
-            return [t for t in things if self.now.inside[t] != target]
-        return things
-
-    @property
-    def _holds_wanted(self) -> bool:
-        held = self.now.held
-        return held is not None and self.house.kinds[held] == self.goal.object
 
     def _fetch(self) -> Intention | None:
         """Take the object that is nearest, one already treated before all others."""
