@@ -20,6 +20,7 @@ from gflowvlm.prompting.reply import (
     glue_after,
     opening_of,
     parse_reply,
+    reply_keys,
 )
 
 LossOn = Sequence[ReplyPart]
@@ -48,9 +49,11 @@ def row_of_turns(
         if turn.reply == DONE_REPLY:
             _say_done(rules, transcript)
             continue
-        _say(turn.reply, rules, transcript)
+        reply = rules.vocabulary.neutralise(turn.reply)
+        parsed = parse_reply(reply, ())
+        _say_taught(reply, parsed, rules, transcript)
         transcript.add_sampled(rules.chat.closing_id)
-        _mark(parse_reply(rules.vocabulary.neutralise(turn.reply), ()), rules, transcript, loss_on)
+        _mark(parsed, rules, transcript, loss_on)
     return transcript.row()
 
 
@@ -110,7 +113,24 @@ def _say_done(rules: ReplyRules, transcript: Transcript) -> None:
 
 
 def _say(text: str, rules: ReplyRules, transcript: Transcript) -> None:
-    for token in rules.vocabulary.encode(rules.vocabulary.neutralise(text)):
+    for token in rules.vocabulary.encode(text):
+        transcript.add_sampled(token)
+
+
+def _say_taught(reply: str, parsed: ParsedReply, rules: ReplyRules, transcript: Transcript) -> None:
+    """A reply whose keys are given as far as a session gives them, its action free."""
+    keys = reply_keys(tuple(parsed.fields), thought=rules.thought)
+    parts = _in_form(reply, keys, rules) if rules.thought and rules.gives_keys else None
+    for tokens, given in parts or ():
+        _say_part(tokens, given, transcript)
+    _say(reply[(parsed.word_start or 0) + 1 :] if parts else reply, rules, transcript)
+
+
+def _say_part(tokens: Sequence[int], given: bool, transcript: Transcript) -> None:
+    if given:
+        transcript.add_context(tokens)
+        return
+    for token in tokens:
         transcript.add_sampled(token)
 
 
@@ -129,11 +149,7 @@ def _say_constrained(
     if rules.thought:
         freely = [(rules.encode(reply[: (parsed.word_start or 0) + 1]), False)]
         for tokens, given in _in_form(reply, rules.keys(observation), rules) or freely:
-            if given:
-                transcript.add_context(tokens)
-                continue
-            for token in tokens:
-                transcript.add_sampled(token)
+            _say_part(tokens, given, transcript)
     elif rules.done is None:
         transcript.add_context(rules.encode(FORCED_OPENING))
     node: TokenTrie = rules.trie(observation.legal_actions)

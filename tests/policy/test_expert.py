@@ -98,7 +98,9 @@ def test_what_is_imitated_can_be_said(
     seen = observe(0, 0, actions=("shelf 2", "look"))
     (given,) = policy.rows_of_episode([seen], [reply])
     taught = policy.row_of_turns([TaughtTurn(image=None, text="Where?", reply=reply)])
-    assert re.sub('[", ]', "", said(policy, given, Segment.THOUGHT)) == "3so"  # keys are given
+    for row in (given, taught):
+        assert re.sub('[", ]', "", said(policy, row, Segment.THOUGHT)) == "3so"  # keys are given
+        assert said(policy, row, Segment.ACTION).startswith("shelf 2")
     foreign = policy.row_of_turns([TaughtTurn(image=None, text="Hm?", reply='a \\ "b": "c"')])
     for row in (given, taught, foreign):
         assert torch.isfinite(policy.score([row]).token_log_prob).all()
