@@ -106,10 +106,14 @@ class Batches(Dataset[dict[str, Tensor]]):
 
 
 def last_hidden(model: LlavaForConditionalGeneration, batch: dict[str, Tensor]) -> Tensor:
-    """[N, S, H] of the language model's last layer."""
+    """[N, S, H] of the language model's last layer.
+
+    Attention is causal and rows are padded behind their end, so padding needs no mask. One is given
+    all the same: without any, positions that leap would be taken for another text.
+    """
     return model.model(
         input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
+        attention_mask=torch.ones_like(batch["input_ids"]),
         position_ids=batch["position_ids"],
         pixel_values=batch.get("pixel_values"),  # a batch may show no picture
         use_cache=False,

@@ -76,7 +76,7 @@ def to_pixels(images: Sequence[np.ndarray]) -> Tensor:
 
 
 def collate(rows: Sequence[Encoded], pad_id: int, rng: Generator | None) -> dict[str, Tensor]:
-    """Right-padded input_ids, attention_mask, position_ids, learned [N, S]; pixel_values if any."""
+    """Right-padded input_ids, position_ids, learned [N, S]; pixel_values if any."""
     longest = max(len(row.ids) for row in rows)
 
     def pad(values: list, fill: int | bool) -> list:
@@ -84,7 +84,6 @@ def collate(rows: Sequence[Encoded], pad_id: int, rng: Generator | None) -> dict
 
     batch = {
         "input_ids": torch.tensor([pad(row.ids, pad_id) for row in rows]),
-        "attention_mask": torch.tensor([pad([1] * len(row.ids), 0) for row in rows]),
         "position_ids": torch.tensor([pad(positions(row, rng), 0) for row in rows]),
         "learned": torch.tensor([pad(row.learned, False) for row in rows]),
     }

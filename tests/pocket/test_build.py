@@ -12,7 +12,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForCon
 from gflowvlm.errors import UserError
 from gflowvlm.pocket import build as building
 from gflowvlm.pocket.architecture import PAD, build_processor, token_id
-from gflowvlm.pocket.build import Recipe, build, tokenizer_of
+from gflowvlm.pocket.build import Recipe, build, last_hidden, tokenizer_of
 from gflowvlm.pocket.card import exact_replies
 from gflowvlm.pocket.curriculum import GAMES
 from gflowvlm.pocket.encode import collate, encode, positions
@@ -123,6 +123,27 @@ def test_positions_leap_between_turns_and_never_within_one(tokenizer) -> None:
         assert (steps[within] == 1).all()
         leapt |= bool((steps > 1).any())
     assert leapt
+
+
+@torch.no_grad()
+def test_a_row_is_read_as_a_whole_and_as_if_it_stood_alone() -> None:
+    model = LlavaForConditionalGeneration.from_pretrained(MODEL_FOLDER)
+    tokenizer = AutoProcessor.from_pretrained(MODEL_FOLDER).tokenizer
+    rows = [encode(say_size(Pen(default_rng(turns), 1.0), turns), tokenizer) for turns in (2, 6)]
+    batch = collate(rows, token_id(tokenizer, PAD), default_rng(2))
+    assert any(
+        (positions.diff()[: len(row.ids) - 1] > 1).any()
+        for positions, row in zip(batch["position_ids"], rows, strict=True)
+    )
+    together = last_hidden(model, batch)
+    for number, row in enumerate(rows):
+        only = {k: v[number : number + 1, : len(row.ids)] for k, v in batch.items()}
+        alone = last_hidden(model, only)
+        torch.testing.assert_close(
+            together[number : number + 1, : len(row.ids)], alone, atol=1e-4, rtol=1e-4
+        )
+        only["input_ids"][0, 1] = token_id(tokenizer, PAD)
+        assert (last_hidden(model, only)[0, -1] - alone[0, -1]).abs().max() > 1e-3
 
 
 def test_stages_cover_the_training_and_pictures_spread_without_a_jump_back() -> None:
