@@ -1,6 +1,8 @@
 """Train a pocket VLM, from nothing or from the other one: deterministic for a seed, resumable."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -230,13 +232,25 @@ def build(*, output: Path, resume: bool = False, recipe: Recipe | None = None) -
     training = Training(model=model, recipe=recipe, state_file=state_file)
     if unfinished:
         training.load()
-    _train(training, recipe, tokenizer)
+    with _one_thread():
+        _train(training, recipe, tokenizer)
     model.save_pretrained(output)
     build_processor(tokenizer).save_pretrained(output)
     facts = json.dumps(asdict(recipe), indent=2)
     (output / "recipe.json").write_text(facts + "\n", encoding="utf-8")
     state_file.unlink(missing_ok=True)
     return output
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """How many threads share a sum decides its last bits, and idle ones cost processor time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train(training: Training, recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> None:

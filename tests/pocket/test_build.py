@@ -161,8 +161,10 @@ def test_a_build_is_deterministic_and_resumes_to_the_same_weights(
 ) -> None:
     whole = build(output=tmp_path / "whole", recipe=TINY)
     update, done = building.Training.update, []
+    threads = torch.get_num_threads()
 
     def stop_after_three(self, batch):
+        assert torch.get_num_threads() == 1  # any number of cores gives the same sums
         if len(done) == 3:
             raise KeyboardInterrupt
         done.append(update(self, batch))
@@ -171,6 +173,7 @@ def test_a_build_is_deterministic_and_resumes_to_the_same_weights(
     monkeypatch.setattr(building.Training, "update", stop_after_three)
     with pytest.raises(KeyboardInterrupt):
         build(output=tmp_path / "parts", recipe=TINY)
+    assert torch.get_num_threads() == threads
     monkeypatch.setattr(building.Training, "update", update)
     with pytest.raises(UserError, match="--resume"):
         build(output=tmp_path / "parts", recipe=TINY)
