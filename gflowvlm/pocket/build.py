@@ -56,7 +56,7 @@ class Recipe:
         """The recipe of a model inside the package."""
         if model == "pocket":
             return cls()
-        return cls(model=model, steps=HOME_STEPS, revisions=3, revision_steps=HOME_REVISION)
+        return cls(model=model, steps=HOME_STEPS, revisions=5, revision_steps=HOME_REVISION)
 
     @property
     def curriculum(self) -> Curriculum:
@@ -158,7 +158,8 @@ class Training:
         recipe = self.recipe
         peak, warmup, steps = recipe.learning_rate, recipe.warmup, recipe.steps
         if self.step >= recipe.steps:
-            peak, steps = recipe.revision_learning_rate, recipe.revision_steps
+            pace = recipe.curriculum.stage_at(self.step / recipe.steps).pace
+            peak, steps = recipe.revision_learning_rate * pace, recipe.revision_steps
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01
         )

@@ -14,8 +14,16 @@ from gflowvlm.pocket.architecture import PAD, token_id
 from gflowvlm.pocket.build import last_hidden
 from gflowvlm.pocket.curriculum import PocketModel
 from gflowvlm.pocket.encode import Encoded, collate, encode
-from gflowvlm.pocket.household import note, obey
-from gflowvlm.pocket.naming import each_once, recall, repeat_names, spot, tell_parts, watch
+from gflowvlm.pocket.household import note, notice, obey
+from gflowvlm.pocket.naming import (
+    each_once,
+    find_each,
+    recall,
+    repeat_names,
+    spot,
+    tell_parts,
+    watch,
+)
 from gflowvlm.pocket.pictures import Pen
 from gflowvlm.pocket.saying import copy_phrase, name_sign, say_opposite, say_size
 from gflowvlm.pocket.seeing import add, caption, compare, read_cards, read_numbers
@@ -26,6 +34,7 @@ FREE = (
     "copy_free",
     "obey_free",
     "note_free",
+    "notice_free",
 )  # more than one answer is right, so there is none to match
 SHOWN: Mapping[PocketModel, tuple[Skill, ...]] = {
     "pocket": (
@@ -42,6 +51,8 @@ SHOWN: Mapping[PocketModel, tuple[Skill, ...]] = {
     "pocket-home": (
         obey,
         note,
+        notice,
+        find_each,
         spot,
         tell_parts,
         watch,
@@ -158,11 +169,11 @@ The pocket VLM, trained further ({steps:,} steps of `gflowvlm pocket build --mod
 the words of a home, for ALFWorld: a LLaVA of {parameters:,} parameters whose tokenizer has those
 words whole. General skills: to do the one thing that a turn asks for, out of a list of commands
 that is told by its changes; to note before it where one is, what one holds and what a wish is about
-there; to name the thing that a wish is about, or that is to be watched for, when it is seen; to
-tell the parts of an errand; to say where a thing was seen (at the same turn, hardly at earlier
-ones); to name the members of a list one by one; to repeat names. What it is told of was written for
-this, with rules and sentences like ALFWorld's; it was never shown a game of it, and it never did
-what a wish or an errand is about. It still reads numbers.
+there; to say of some kinds of things which of them is seen; to name the thing that a wish is about,
+or that is to be watched for, when it is seen; to tell the parts of an errand; to say where a thing
+was seen (at the same turn, hardly at earlier ones); to name the members of a list one by one; to
+repeat names. What it is told of was written for this, with rules and sentences like ALFWorld's; it
+was never shown a game of it, and it never did what a wish or an errand is about.
 """,
 }
 LIMITS: Mapping[PocketModel, str] = {
@@ -170,7 +181,8 @@ LIMITS: Mapping[PocketModel, str] = {
 numbers are read in reading order, whatever their labels say. It is a test bed, not a useful model.
 """,
     "pocket-home": """Limits: ALFWorld's pictures mean nothing to it, all that it knows it is told.
-Comparing numbers it answers in words that it was not offered, and it forgot what was told some
-turns ago. It is a test bed, not a useful model.
+It has half forgotten to read numbers and captions. Of numbers above 9 it tells the first digit
+(most of what it notices wrong). Comparing numbers it answers in words that it was not offered, and
+it forgot what was told some turns ago. It is a test bed, not a useful model.
 """,
 }

@@ -12,7 +12,9 @@ from gflowvlm.pocket.skills import (
     AT_HOME,
     COMPARING,
     ERRANDS_NOTED,
+    FINDING,
     FIRST_WORDS_AT_HOME,
+    NOTICING,
     NOTING,
     READING,
     SKILLS,
@@ -36,6 +38,7 @@ class Stage:
     lingers: float = 0.0  # share of comparisons whose numbers move little from turn to turn
     foretold: bool = False  # whether wishes are told before anything is seen as well
     errands: float = 0.0  # share of wishes worded as errands
+    pace: float = 1.0  # what a revision's learning rate is multiplied by
     skills: Shares = field(default_factory=lambda: SKILLS)
 
 
@@ -87,7 +90,9 @@ HOME = Curriculum(
         Stage(1.0, (24, 64), 64, skills=AT_HOME),
         Stage(4 / 3, (1, 12), 48, skills=NOTING),  # the first revision
         Stage(5 / 3, (1, 12), 48, foretold=True, skills=SPOTTING),
-        Stage(math.inf, (1, 12), 48, foretold=True, errands=0.7, skills=ERRANDS_NOTED),
+        Stage(2, (1, 12), 48, foretold=True, errands=0.7, skills=ERRANDS_NOTED),
+        Stage(7 / 3, (2, 16), 80, foretold=True, errands=0.7, pace=2, skills=FINDING),
+        Stage(math.inf, (2, 24), 96, foretold=True, errands=0.7, pace=1.5, skills=NOTICING),
     ),
     corpus={obey: (0.7, 75), repeat_names: (0.2, 19), watch: (0.1, 36), **SKILLS},
     corpus_turns=6,

@@ -3,15 +3,19 @@
 Every action is dictated by its turn; what is noted before it is what has been told.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from numpy.random import Generator
 
+from gflowvlm.pocket import pictures
 from gflowvlm.pocket.household_words import CLOSED, PLACES, THINGS, TREATMENTS
 from gflowvlm.pocket.naming import (
     MOST_PLACES,
     OF_USE,
+    SAID_LATER,
+    SOUGHT,
     kind_of,
     listing,
     numbered,
@@ -46,6 +50,24 @@ class Room:
         for thing in numbered(rng, THINGS, int(rng.integers(3, 3 * count)), repeats=3):
             inside[places[rng.integers(count)]].append(thing)
         return cls(rng, places, inside)
+
+    @classmethod
+    def crowded(cls, rng: Generator, wanted: str) -> "Room":
+        """Few places of any number with much in them, in every other one what is wanted."""
+        count = int(rng.integers(LEAST_PLACES, 10))
+        names: dict[str, None] = {}
+        while len(names) < count:
+            names[f"{pick(rng, PLACES)[0]} {rng.integers(1, 21)}"] = None
+        others = tuple(thing for thing in THINGS if thing != wanted)
+        things = iter(numbered(rng, others, 9 * count, repeats=3))
+        inside = {place: list(islice(things, int(rng.integers(0, 7)))) for place in names}
+        for number in range(1, count + 1):
+            if rng.random() < 0.8:
+                place = tuple(names)[rng.integers(count)]
+                inside[place].insert(
+                    int(rng.integers(len(inside[place]) + 1)), f"{wanted} {number}"
+                )
+        return cls(rng, list(names), inside)
 
     def scatter(self, kind: str) -> None:
         """Put a thing of a kind into most places."""
@@ -85,13 +107,16 @@ class Room:
         """What is told before anything is done."""
         return f"You are in the middle of a room. Around you, you see {listing(self.places)}."
 
-    def notes(self, wanted: str) -> tuple[str, str, str]:
+    def notes(self, wanted: str, *, least: bool = False) -> tuple[str, str, str]:
         """The place, the thing held, and the first thing of the wanted kind in view.
 
-        While one of that kind is held no other is looked for.
+        While one of that kind is held no other is looked for. With `least` it is the one of the
+        least number instead of the first.
         """
         seen = self.inside[self.at] if self.at and self._shows(self.at) else []
         useful = [t for t in seen if kind_of(t) == wanted and kind_of(self.held) != wanted]
+        if least:
+            useful.sort(key=lambda name: int(name.rpartition(" ")[2]))
         place = self.at or "the middle of the room"
         return place, self.held or "nothing", (*useful, "nothing")[0]
 
@@ -156,12 +181,12 @@ class _Told:
         return f"{text}\n{now_one_of(key, self.choices, self.before)}"
 
 
-def _all_told(room: Room, turns: int) -> Iterator[_Told]:
+def _all_told(room: Room, turns: int, *, going: float = 0.3) -> Iterator[_Told]:
     """One command a turn, carried out when the next one is asked for."""
     text, before = room.opening(), None
     for _ in range(turns):
         commands = room.commands()
-        chosen, asked, free = _told(room.rng, commands)
+        chosen, asked, free = _told(room.rng, commands, going)
         choices = tuple(commands)
         yield _Told(
             text=f"{text} Now {asked}.", choices=choices, before=before, chosen=chosen, free=free
@@ -169,11 +194,14 @@ def _all_told(room: Room, turns: int) -> Iterator[_Told]:
         text, before = room.do(chosen), choices
 
 
-def _told(rng: Generator, commands: dict[str, str]) -> tuple[str, str, bool]:
-    """A command, how it is asked for, and whether others would do; verbs are drawn alike."""
+def _told(rng: Generator, commands: dict[str, str], going: float) -> tuple[str, str, bool]:
+    """A command, how it is asked for, and whether others would do.
+
+    Verbs are drawn alike, but for a share in which one goes.
+    """
     verbs = sorted({command.split()[0] for command in commands})
     verb = verbs[rng.integers(len(verbs))]
-    if rng.random() < 0.3:
+    if rng.random() < going:
         verb = "go"
     chosen = pick(rng, tuple(c for c in commands if c.split()[0] == verb))[0]
     asked = commands[chosen]
@@ -206,15 +234,47 @@ def note(pen: Pen, turns: int) -> Conversation:
     room.scatter(wanted)
     request, key = remembered(pen, wanted), last_key_of(rng)
     keys = (*pick(rng, PLACE_KEYS), *pick(rng, HELD_KEYS), *pick(rng, OF_USE[:3]))
+    told = _all_told(room, turns)
+    noted = ((each, room.notes(wanted)) for each in told)
+    return _noting(noted, request, (*keys, key), "note")
+
+
+def notice(pen: Pen, turns: int) -> Conversation:
+    """The same where there is more to see, mostly walking, often beside pictures of no matter.
+
+    Of several things of the kind the one of the least number is noted.
+    """
+    rng = pen.rng
+    wanted = pick(rng, THINGS)[0]
+    room = Room.crowded(rng, wanted)
+    request, key = remembered(pen, wanted, SAID_LATER), last_key_of(rng)
+    keys = (*pick(rng, PLACE_KEYS), *pick(rng, HELD_KEYS), *pick(rng, SOUGHT))
+
+    def notes() -> tuple[str, ...]:
+        place, held, useful = room.notes(wanted, least=True)
+        return place, held, "nothing" if kind_of(held) == wanted else f"a {wanted}: {useful}"
+
+    noted = ((each, notes()) for each in _all_told(room, turns, going=0.7))
+    conversation = _noting(noted, request, (*keys, key), "notice")
+    if rng.random() < 0.3:
+        return conversation
+    return [
+        replace(turn, image=pictures.written(pick(rng, THINGS)[0], pen)) for turn in conversation
+    ]
+
+
+def _noting(
+    told: Iterable[tuple[_Told, tuple[str, ...]]], request: str, keys: Sequence[str], skill: str
+) -> Conversation:
+    """Do as told, after notes under all keys but the last."""
     task = "Your task is to do as you are told."
     conversation = []
-    for told in _all_told(room, turns):
-        text = f"{told.text} {request}"
-        if told.before is None:
-            question = ask_for_json(task=task, text=text, keys=(*keys, key), choices=told.choices)
+    for each, notes in told:
+        text = f"{each.text} {request}"
+        if each.before is None:
+            question = ask_for_json(task=task, text=text, keys=keys, choices=each.choices)
         else:
-            question = told.later(text, key)
-        notes = dict(zip(keys, room.notes(wanted), strict=True))
-        skill = "note_free" if told.free else "note"
-        conversation.append(Turn(None, question, write_json({**notes, key: told.chosen}), skill))
+            question = each.later(text, keys[-1])
+        reply = write_json(dict(zip(keys, (*notes, each.chosen), strict=True)))
+        conversation.append(Turn(None, question, reply, f"{skill}_free" if each.free else skill))
     return conversation

@@ -10,13 +10,16 @@ from numpy.random import Generator
 
 from gflowvlm.pocket.household_words import ERRANDS, LAMP_WISHES, PLACES, THINGS, TREATMENTS, WISHES
 from gflowvlm.pocket.pictures import Pen
-from gflowvlm.pocket.talk import Conversation, Turn, last_key_of, pick
+from gflowvlm.pocket.talk import Conversation, Turn, last_key_of, pick, shuffled
 from gflowvlm.prompting.wording import ask_for_json, write_json
 
 MOST_PLACES = 26
 OF_USE = ("of use here", "of use", "wanted here", "answer")
 """Keys under which a reply names what a wish is about."""
+SOUGHT = ("looking for", "sought")
+"""Keys under which a reply names the kind that a wish is about."""
 REMINDERS = ("Of use to {}:", "Your wish is to: {}.", "Later: {}.")
+SAID_LATER = (*REMINDERS, "Your task is to: {}.", "Your task, later: {}.", "To {}.")
 
 
 def kind_of(name: str) -> str:
@@ -100,10 +103,10 @@ def spot(pen: Pen, turns: int) -> Conversation:
     return conversation
 
 
-def remembered(pen: Pen, wanted: str) -> str:
+def remembered(pen: Pen, wanted: str, reminders: tuple[str, ...] = REMINDERS) -> str:
     """What may end a turn: a wish about a kind of thing, with chance `pen.errands` an errand."""
     rng = pen.rng
-    reminder = pick(rng, REMINDERS)[0]
+    reminder = pick(rng, reminders)[0]
     if pen.errands > 0 and rng.random() < pen.errands:
         return reminder.format(errand(rng, wanted)[0])
     return reminder.format(wish(rng, wanted))
@@ -143,6 +146,35 @@ def _sight(rng: Generator, wanted: str) -> tuple[str, str]:
         seen.insert(int(rng.integers(len(seen) + 1)), name)
     text = f"You arrive at {place}. On the {place}, you see {listing(seen)}."
     return text, name if there else "nothing"
+
+
+def find_each(pen: Pen, turns: int) -> Conversation:
+    """Say of some kinds of things which of them is seen: half of them are, the others `nothing`.
+
+    Of several of a kind the one of the least number is named.
+    """
+    rng, key = pen.rng, last_key_of(pen.rng)
+    conversation = []
+    for turn in range(turns):
+        kinds = pick(rng, THINGS, int(rng.integers(2, 15)))
+        asked = pick(rng, kinds, int(rng.integers(1, 1 + min(8, len(kinds)))))
+        there = [kind for kind in kinds if rng.random() < 0.5]
+        seen: dict[str, str] = {}
+        for kind in there:
+            for number in rng.choice(9, 1 + int(rng.random() < 0.2), replace=False):
+                seen[f"{kind} {number + 1}"] = kind
+        names = shuffled(rng, tuple(seen))
+        place = f"{pick(rng, PLACES)[0]} {rng.integers(1, 21)}"
+        text = f"You arrive at {place}. On the {place}, you see {listing(names)}."
+        text += f" Which of {', '.join(f'a {kind}' for kind in asked)}?"
+        if turn == 0:
+            text = ask_for_json(task="Say what is there of each kind.", text=text, keys=(key,))
+        found = ", ".join(
+            f"a {kind}: {min((name for name in seen if seen[name] == kind), default='nothing')}"
+            for kind in asked
+        )
+        conversation.append(Turn(None, text, write_json({key: found}), "find each"))
+    return conversation
 
 
 def recall(pen: Pen, turns: int) -> Conversation:

@@ -10,8 +10,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gflowvlm.pocket.household import note, obey
-from gflowvlm.pocket.naming import each_once, recall, repeat_names, spot, tell_parts, watch
+from gflowvlm.pocket.household import note, notice, obey
+from gflowvlm.pocket.naming import (
+    each_once,
+    find_each,
+    recall,
+    repeat_names,
+    spot,
+    tell_parts,
+    watch,
+)
 from gflowvlm.pocket.pictures import Pen
 from gflowvlm.pocket.saying import (
     choose,
@@ -115,6 +123,31 @@ SPOTTING: Shares = {**NOTING, spot: (0.7, 45), note: (0.2, 140), obey: (0.05, 75
 
 ERRANDS_NOTED: Shares = {**NOTING, tell_parts: (0.12, 40)}
 """Both, and wishes in more words."""
+
+FINDING: Shares = {
+    find_each: (0.65, 75),
+    notice: (0.15, 165),
+    tell_parts: (0.1, 40),
+    obey: (0.05, 75),
+    repeat_names: (0.05, 19),
+}
+"""What all that is noted in a home rests upon: to hold a kind against a list."""
+
+NOTICING: Shares = {
+    notice: (0.35, 165),
+    find_each: (0.28, 75),
+    tell_parts: (0.12, 40),
+    spot: (0.05, 45),
+    note: (0.05, 140),
+    obey: (0.05, 75),
+    watch: (0.02, 36),
+    recall: (0.02, 33),
+    each_once: (0.02, 25),
+    repeat_names: (0.02, 19),
+    caption: (0.01, 25),
+    read_numbers: (0.01, 36),
+}
+"""Much to see, beside pictures that do not matter."""
 
 TOKENS_OF_A_TURN = SKILLS[compare][1]
 """What `turns` are counted in."""

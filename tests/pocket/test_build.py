@@ -12,7 +12,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForCon
 from gflowvlm.errors import UserError
 from gflowvlm.pocket import build as building
 from gflowvlm.pocket.architecture import PAD, build_processor, token_id
-from gflowvlm.pocket.build import Recipe, build, last_hidden, tokenizer_of
+from gflowvlm.pocket.build import Recipe, Training, build, last_hidden, tokenizer_of
 from gflowvlm.pocket.card import exact_replies
 from gflowvlm.pocket.curriculum import GAMES
 from gflowvlm.pocket.encode import collate, encode, positions
@@ -154,6 +154,17 @@ def test_stages_cover_the_training_and_pictures_spread_without_a_jump_back() -> 
     assert GAMES.stage_at(0.999).slips == 0.0
     assert GAMES.stage_at(1.0).slips > 0.0
     assert GAMES.stage_at(1e9) is GAMES.stages[-1]
+
+
+def test_a_revision_goes_at_its_own_pace(tmp_path: Path) -> None:
+    model: Any = torch.nn.Linear(1, 1)
+    recipe = Recipe.of("pocket-home")
+    rates = []
+    for revision in range(recipe.revisions):
+        step = recipe.steps + revision * recipe.revision_steps
+        begun = Training(model=model, recipe=recipe, state_file=tmp_path / "none", step=step)
+        rates.append(begun.optimizer.defaults["lr"])
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 2e-3, 1.5e-3])
 
 
 def test_a_build_is_deterministic_and_resumes_to_the_same_weights(

@@ -10,8 +10,16 @@ from gflowvlm.errors import UserError
 from gflowvlm.pocket.architecture import build_model, inherit
 from gflowvlm.pocket.build import Recipe, tokenizer_of
 from gflowvlm.pocket.folder import HOME_FOLDER, MODEL_FOLDER, find_adapter
-from gflowvlm.pocket.household import note, obey
-from gflowvlm.pocket.naming import each_once, kind_of, recall, spot, tell_parts, watch
+from gflowvlm.pocket.household import note, notice, obey
+from gflowvlm.pocket.naming import (
+    each_once,
+    find_each,
+    kind_of,
+    recall,
+    spot,
+    tell_parts,
+    watch,
+)
 from gflowvlm.pocket.pictures import Pen
 
 WISH = re.compile(r"(?:Of use to|Your wish is to:|Later:) ([^.:]+)[.:]")
@@ -22,6 +30,12 @@ def first_wanted(question: str) -> str:
     (wish,) = {*WISH.findall(question)}
     seen = re.findall(r"an? ((\w+) \d+)", question.rpartition("you see")[2].partition(".")[0])
     return next((name for name, kind in seen if f" {kind} " in f" {wish} "), "nothing")
+
+
+def least_of(kind: str, question: str) -> str:
+    """What a reader finds in view of a kind: the one of the least number."""
+    seen = re.findall(rf"an? ({kind} \d+)", question.rpartition("you see")[2].partition(".")[0])
+    return min(seen, key=lambda name: int(name.split()[1]), default="nothing")
 
 
 def answer(turn) -> str:
@@ -127,6 +141,37 @@ def test_notes_are_what_has_been_told(seed: int) -> None:
         elif verb == "move":
             held = "nothing"
     assert useful
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_noticed_of_a_kind_is_what_is_seen(seed: int) -> None:
+    turns = notice(Pen(default_rng(seed), 1.0, errands=0.5), 40)
+    sought = [*json.loads(turns[0].reply).values()][2]
+    kind = sought.removeprefix("a ").removesuffix(": nothing")
+    found = set()
+    for turn in turns:
+        told = next(line for line in turn.question.split("\n") if ". Now " in line)
+        assert f" {kind} " in told.rpartition(". ")[2]
+        _, held, sought, _ = json.loads(turn.reply).values()
+        if kind_of(held) == kind:
+            assert sought == "nothing"
+        elif "you see" in told:
+            assert sought == f"a {kind}: {least_of(kind, told)}"
+            found.add(sought.endswith("nothing"))
+    assert found == {True, False}
+
+
+def test_each_kind_that_is_asked_for_is_held_against_the_list() -> None:
+    found = set()
+    for turn in find_each(Pen(default_rng(0), 1.0), 20):
+        asked = re.search(r"Which of ([^?]*)\?", turn.question)
+        assert asked
+        kinds = [each.removeprefix("a ") for each in asked[1].split(", ")]
+        least = [least_of(kind, turn.question) for kind in kinds]
+        found.update(each == "nothing" for each in least)
+        pairs = zip(kinds, least, strict=True)
+        assert answer(turn) == ", ".join(f"a {kind}: {name}" for kind, name in pairs)
+    assert found == {True, False}
 
 
 def test_what_was_seen_earlier_is_recalled() -> None:
