@@ -45,10 +45,11 @@ class ALFWorld(HouseholdGame):
     ## Observation Space
     `Box(0, 255, (image_size, image_size, 3), uint8)`: a schematic view of what the engine has told
     so far. `info["text"]` is what the engine says at this step; at the start without its greeting
-    and the task, which `info["task"]` holds. `info["facts"]` holds `place`, `holding` and
-    `of use here` (what is looked for and known to be there, `mug 2` or `nothing`), as the engine
-    has told them; `info["progress"]` the share of the goal's conditions that hold,
-    `info["task_type"]` is one of ALFWorld's six.
+    and the task, which `info["task"]` holds. `info["facts"]` holds `place`, `holding`,
+    `looking for`, as the engine has told them. The last is the kind and what of it is known to be
+    where the player stands (`a mug: mug 2`, `a mug: nothing`), from the goal's object held on that
+    of its lamp, or `nothing`. `info["progress"]` is the share of the goal's conditions that hold,
+    `info["task_type"]` one of ALFWorld's six.
 
     ## Rewards
     +50 for the step that wins, and +1 for each condition of the goal that comes to hold, -1 for
@@ -198,22 +199,24 @@ class ALFWorld(HouseholdGame):
         planned = Planner(goal=self._goal, house=self._house, now=now).next()
         return planned or (None if oracle else search(self._goal, self._memory, now))
 
-    def _useful_here(self) -> str | None:
-        """The first thing that is looked for, among those told to be where the player stands."""
-        told = self._memory.belief(self._now.at)
-        wanted = Planner(goal=self._goal, house=self._house, now=told).wanted()
-        return next((t for t in wanted if told.inside[t] == self._memory.here), None)
+    def _facts(self) -> dict[str, str]:
+        names, memory = self._house.names, self._memory
+        told = memory.belief(self._now.at)
+        planner = Planner(goal=self._goal, house=self._house, now=told)
+        here = [thing for thing in planner.wanted() if told.inside[thing] == memory.here]
+        kind = planner.sought()
+        found = names[here[0]] if here else "nothing"
+        return {
+            "place": names[memory.here] if memory.here else "the middle of the room",
+            "holding": names[memory.held] if memory.held else "nothing",
+            "looking for": f"a {kind}: {found}" if kind else "nothing",
+        }
 
     def _info(self) -> dict[str, Any]:
-        names, memory, useful = self._house.names, self._memory, self._useful_here()
         info: StepInfo = {
             "task": self._task,
             "legal_actions": self._commands,
-            "facts": {
-                "place": names[memory.here] if memory.here else "the middle of the room",
-                "holding": names[memory.held] if memory.held else "nothing",
-                "of use here": names[useful] if useful else "nothing",
-            },
+            "facts": self._facts(),
             "text": self._text,
             "success": self._engine.won,
             "extra_steps": 0,

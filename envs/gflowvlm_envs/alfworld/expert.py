@@ -53,8 +53,12 @@ class Planner:
             return self._carry_to_lamp(held) if held else self._fetch()
         return self._carry(held) if held else self._fetch()
 
+    def sought(self) -> str:
+        """The kind that is looked for: the object's until one is held, then the lamp's, if any."""
+        return self.goal.lamp if self._holds_wanted else self.goal.object
+
     def wanted(self) -> list[str]:
-        """What is looked for: the object until it is held, then the lamp if the goal has one."""
+        """Which of that kind are looked for."""
         if self._holds_wanted:
             return [lamp for lamp in self.house.of_kind(self.goal.lamp) if lamp in self.now.inside]
         things = [t for t in self.house.of_kind(self.goal.object) if t in self.now.inside]

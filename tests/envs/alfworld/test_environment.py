@@ -134,19 +134,20 @@ def test_a_condition_lost_costs_what_it_brought(make: Make) -> None:
     back = info["legal_actions"].index(f"take {thing} from {place}")
     _, reward, _, _, info = env.step(back)
     assert (reward, info["progress"]) == (-1, 0)
-    assert info["facts"] == {"place": place, "holding": thing, "of use here": "nothing"}
+    assert info["facts"] == {"place": place, "holding": thing, "looking for": "nothing"}
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_of_use_is_what_the_searcher_takes_and_nothing_untold(make: Make, task: str) -> None:
+def test_the_searcher_takes_what_is_looked_for_and_nothing_untold(make: Make, task: str) -> None:
     env = make(task_types=[task], expert="searcher")
     taken = 0
     for seed in range(3):
         _, info = env.reset(seed=seed)
         told, ended = info["text"], False
         while not ended:
-            commands, useful = info["legal_actions"], info["facts"]["of use here"]
-            assert useful == "nothing" or useful in told
+            commands = info["legal_actions"]
+            kind, _, useful = info["facts"]["looking for"].rpartition(": ")
+            assert useful == "nothing" or (useful in told and kind == f"a {useful.split()[0]}")
             chosen = env.expert(0.3).action
             best = commands[env.expert(0.0).action]
             if best.startswith("take "):
