@@ -1,4 +1,4 @@
-"""Skills of naming the things of a home: to spot, to recall, to name each once, to repeat.
+"""Skills of naming the things of a home: to spot, to find, to recall, to name once, to repeat.
 
 Every answer is dictated by the turn, by what the first turn asks to watch for, or by what was told
 before (and a list that has been named ends with `none`): no goal takes several steps to reach.
@@ -17,7 +17,7 @@ MOST_PLACES = 26
 OF_USE = ("of use here", "of use", "wanted here", "answer")
 """Keys under which a reply names what a wish is about."""
 SOUGHT = ("looking for", "sought")
-"""Keys under which a reply names the kind that a wish is about."""
+"""Keys under which a reply names the kind that a wish is about, and what of it is there."""
 REMINDERS = ("Of use to {}:", "Your wish is to: {}.", "Later: {}.")
 SAID_LATER = (*REMINDERS, "Your task is to: {}.", "Your task, later: {}.", "To {}.")
 

@@ -45,11 +45,11 @@ class ALFWorld(HouseholdGame):
     ## Observation Space
     `Box(0, 255, (image_size, image_size, 3), uint8)`: a schematic view of what the engine has told
     so far. `info["text"]` is what the engine says at this step; at the start without its greeting
-    and the task, which `info["task"]` holds. `info["facts"]` holds `place`, `holding`,
-    `looking for`, as the engine has told them. The last is the kind and what of it is known to be
-    where the player stands (`a mug: mug 2`, `a mug: nothing`), from the goal's object held on that
-    of its lamp, or `nothing`. `info["progress"]` is the share of the goal's conditions that hold,
-    `info["task_type"]` one of ALFWorld's six.
+    and the task, which `info["task"]` holds. `info["facts"]` holds `place`, `holding`
+    and `looking for`, as the engine has told them. The last is the kind that is looked for and what
+    of it is known to be where the player stands (`a mug: mug 2`, `a mug: nothing`); once the goal's
+    object is held it is about the goal's lamp, or `nothing`. `info["progress"]` is the share of the
+    goal's conditions that hold, `info["task_type"]` one of ALFWorld's six.
 
     ## Rewards
     +50 for the step that wins, and +1 for each condition of the goal that comes to hold, -1 for
