@@ -38,7 +38,7 @@ class Past:
             self.mask, self.position = self.mask[index], self.position[index]
         width = int(self.mask.sum(1).max())
         order = None
-        if width < self.mask.shape[1]:
+        if width < self.mask.shape[1] or bool((self.mask[:, 1:] < self.mask[:, :-1]).any()):
             order = self.mask.sort(dim=1, stable=True).indices[:, self.mask.shape[1] - width :]
             self.mask = self.mask.gather(1, order)
         for layer in self._layers:
