@@ -63,7 +63,8 @@ def to_dataset(conversations: Iterable[Conversation]) -> Dataset:
                 "episode": conversation.episode,
             }
         )
-    return Dataset.from_list(rows, features=FEATURES)
+    columns = {name: [row[name] for row in rows] for name in FEATURES}
+    return Dataset.from_dict(columns, features=FEATURES)  # of no rows, too
 
 
 def from_dataset(dataset: Dataset) -> Iterator[Conversation]:

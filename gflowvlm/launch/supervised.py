@@ -1,12 +1,13 @@
 """The rows of supervised fine-tuning: an expert's games, with general skills mixed in."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, load_from_disk
+from datasets import Dataset, concatenate_datasets, load_from_disk
 from numpy.random import default_rng
 
 from gflowvlm.baselines.conversations import EXPERT, Conversation, from_dataset, to_dataset
@@ -29,7 +30,7 @@ LONGEST_GENERAL_CONVERSATION = 8  # turns
 def supervised_episodes(
     config: RunConfig, policy: VLMPolicy, processes: Processes
 ) -> list[list[Row]]:
-    """Rows of each episode of the run's data set, which the main process makes and stores."""
+    """Rows of each episode of the run's data set, which all processes make together."""
     section = config.objective
     assert isinstance(section, SupervisedFineTuning)
 
@@ -37,31 +38,51 @@ def supervised_episodes(
         parts = section.loss_on if conversation.source == EXPERT else WHOLE_REPLY
         return policy.row_of_turns(conversation.turns, loss_on=parts)
 
-    dataset = load_from_disk(str(processes.from_main(lambda: store_dataset(config, section))))
-    assert isinstance(dataset, Dataset)
+    dataset = _stored(store_dataset(config, section, processes))
     games = groupby(from_dataset(dataset), lambda conversation: conversation.episode)
     return [[row(each) for each in game] for _, game in games]
 
 
-def store_dataset(config: RunConfig, section: SupervisedFineTuning) -> Path:
-    """Folder of the run's data set, in TRL's conversational vision format; kept if it exists."""
+def store_dataset(config: RunConfig, section: SupervisedFineTuning, processes: Processes) -> Path:
+    """Folder of the run's data set, in TRL's conversational vision format; kept if it exists.
+
+    Every process plays its share of the games; the set is what one alone would make.
+    """
     folder: Path = config.run_dir / DATA_FOLDER
-    if not folder.exists():
-        dataset = to_dataset(_conversations(config, section))
+    if processes.from_main(folder.exists):
+        return folder
+    parts = [folder.with_name(f".{DATA_FOLDER}.{n}.partial") for n in range(processes.count)]
+    own = to_dataset(_games(config, section, processes.deal(range(section.episodes))))
+    own.save_to_disk(str(parts[processes.index]))
+    processes.gather(None)  # all parts are there
+    if processes.main:
+        made = [*map(_stored, parts), to_dataset(_general(config, section))]
+        whole = concatenate_datasets(made)
         partial_folder = folder.with_name(f".{DATA_FOLDER}.partial")
-        dataset.save_to_disk(str(partial_folder))
+        whole.save_to_disk(str(partial_folder))
         partial_folder.rename(folder)
+        for part in parts:
+            shutil.rmtree(part)
+    processes.gather(None)  # the whole is
     return folder
 
 
-def _conversations(config: RunConfig, section: SupervisedFineTuning) -> Iterator[Conversation]:
-    """The expert's games in the run's layout, then general skills as they are."""
+def _stored(folder: Path) -> Dataset:
+    dataset = load_from_disk(str(folder))
+    assert isinstance(dataset, Dataset)
+    return dataset
+
+
+def _games(
+    config: RunConfig, section: SupervisedFineTuning, numbers: Sequence[int]
+) -> Iterator[Conversation]:
+    """Some of the expert's games, in the run's layout."""
     environment, layout = config.environment, config.policy.layout
     make = partial(make_environment, environment.id, environment.train_split, environment.kwargs)
     plans = plan_groups(config.seed, "expert", first_group=0, groups=section.episodes, group_size=1)
     games = expert_games(
         make,
-        seeds=[plan.seed for plan in plans],
+        seeds=[plans[number].seed for number in numbers],
         mistakes=section.mistakes,
         done_share=section.done_share,
         done_at=section.done_at,
@@ -70,8 +91,12 @@ def _conversations(config: RunConfig, section: SupervisedFineTuning) -> Iterator
         thought=config.policy.thought,
         check=partial(_stays_in_split, make().unwrapped),
     )
-    for episode, game in enumerate(games):
+    for episode, game in zip(numbers, games, strict=True):
         yield from conversations_of(game, layout, episode=episode)
+
+
+def _general(config: RunConfig, section: SupervisedFineTuning) -> Iterator[Conversation]:
+    """General skills, as they are."""
     rng = default_rng([config.seed, 11])
     for number in range(round(section.general_share * section.episodes)):
         turns = int(rng.integers(1, LONGEST_GENERAL_CONVERSATION + 1))

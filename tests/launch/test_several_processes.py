@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from datasets import load_from_disk
 from safetensors.torch import load_file
 
 from gflowvlm.cli import main
@@ -120,6 +121,17 @@ def test_rows_that_couple_and_weights_by_token_are_as_on_one_process(
     assert main(arguments(alone, *both)) == 0
     assert two_processes(main, arguments(together, *both, "trainer.rows_per_pass=2")) == 0
     require_equal_runs(alone / "run", together / "run")
+
+
+def test_processes_share_the_games_of_the_expert(two_processes: Launch, tmp_path: Path) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    few = ["objective={type: sft, episodes: 5, general_share: 0.4}", "trainer.max_updates=1"]
+    assert main(arguments(alone, *few)) == 0
+    assert two_processes(main, arguments(together, *few)) == 0
+    sets = [load_from_disk(str(output / "run/data")) for output in (alone, together)]
+    assert [row["episode"] for row in sets[1]] == list(range(7))
+    assert list(sets[0]) == list(sets[1])
+    assert not list((together / "run").glob(".data*"))
 
 
 def test_groups_that_cannot_be_dealt_are_refused_once(
