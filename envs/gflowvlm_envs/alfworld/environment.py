@@ -47,9 +47,8 @@ class ALFWorld(HouseholdGame):
     so far. `info["text"]` is what the engine says at this step; at the start without its greeting
     and the task, which `info["task"]` holds. `info["facts"]` holds `place`, `holding`
     and `looking for`, as the engine has told them. The last is the kind that is looked for and what
-    is known of it: one where the player stands (`a mug: mug 2`), else one that was seen elsewhere
-    (`a mug: mug 2 at shelf 1`), else `a mug: nothing`; once the goal's object is held it is about
-    the goal's lamp, or `nothing`. `info["progress"]` is the share of the
+    of it is known to be where the player stands (`a mug: mug 2`, `a mug: nothing`); once the goal's
+    object is held it is about the goal's lamp, or `nothing`. `info["progress"]` is the share of the
     goal's conditions that hold, `info["task_type"]` one of ALFWorld's six.
 
     ## Rewards
@@ -128,7 +127,6 @@ class ALFWorld(HouseholdGame):
         self._load(self._chosen(options))
         self._words = self._engine.reset()
         self._task, self._text = introduced(self._words, self.limit)
-        self._house = self._house.as_told(self._text)
         self._memory = Memory(house=self._house)
         self._steps, self._ended = 0, False
         self._look()
@@ -163,7 +161,7 @@ class ALFWorld(HouseholdGame):
                 f"{self._game}: the expert knows no way to the goal; it plays games that can be won"
             )
         action = with_mistakes(best, self._commands, mistakes, self.np_random)
-        thought = intention.reason if action == best else moves[action].command
+        thought = intention.reason if action == best else f"try to {moves[action].command}"
         return ExpertMove(thought, action)
 
     def close(self) -> None:
@@ -205,12 +203,9 @@ class ALFWorld(HouseholdGame):
         names, memory = self._house.names, self._memory
         told = memory.belief(self._now.at)
         planner = Planner(goal=self._goal, house=self._house, now=told)
-        kind, thing = planner.sought(), planner.nearest_wanted()
-        here = [each for each in planner.wanted() if told.inside[each] == memory.here]
-        if here:
-            found = names[here[0]]
-        else:
-            found = f"{names[thing]} at {names[told.inside[thing]]}" if thing else "nothing"
+        here = [thing for thing in planner.wanted() if told.inside[thing] == memory.here]
+        kind = planner.sought()
+        found = names[here[0]] if here else "nothing"
         return {
             "place": names[memory.here] if memory.here else "the middle of the room",
             "holding": names[memory.held] if memory.held else "nothing",

@@ -70,11 +70,6 @@ class Planner:
             return [t for t in things if self.now.inside[t] != target]
         return things
 
-    def nearest_wanted(self) -> str | None:
-        """The one of them that takes the fewest moves to deal with, if any is known."""
-        inside = self.now.inside
-        return min(self.wanted(), key=lambda thing: self._moves_to(inside[thing]), default=None)
-
     @property
     def _holds_wanted(self) -> bool:
         held = self.now.held
@@ -88,24 +83,24 @@ class Planner:
             reason = f"{word} the {self.goal.object}"
             if where is None:
                 return None
-            return self._go(where, reason) or self._do(action, reason, where, o=held)
+            return self._go(where, reason) or _do(action, reason, o=held, r=where)
         where = self._target()
         return self._put(held, where, f"place the {self.goal.object}")
 
     def _carry_to_lamp(self, held: str) -> Intention | None:
-        lamp = self.nearest_wanted()
+        lamp = self._nearest_thing(self.wanted())
         if lamp is None:
             return None
         where, reason = self.now.inside[lamp], f"light the {self.goal.object}"
-        return self._go(where, reason) or self._do("toggleobject", reason, where, o=lamp)
+        return self._go(where, reason) or _do("toggleobject", reason, o=lamp, r=where)
 
     def _fetch(self) -> Intention | None:
         """Take the object that is nearest, one already treated before all others."""
-        thing = self.nearest_wanted()
+        thing = self._nearest_thing(self.wanted())
         if thing is None:
             return None
         where, reason = self.now.inside[thing], f"take the {self.goal.object}"
-        return self._reach(where, reason) or self._do("pickupobject", reason, where, o=thing)
+        return self._reach(where, reason) or _do("pickupobject", reason, o=thing, r=where)
 
     def _free_hands(self, held: str) -> Intention | None:
         """Put a thing that is not wanted where it may be, as near as possible."""
@@ -124,34 +119,34 @@ class Planner:
     def _put(self, held: str, where: str | None, reason: str) -> Intention | None:
         if where is None:
             return None
-        return self._reach(where, reason) or self._do("putobject", reason, where, o=held)
+        return self._reach(where, reason) or _do("putobject", reason, o=held, r=where)
 
     def _reach(self, where: str, reason: str) -> Intention | None:
         """Go there and open it; None where both are done."""
         going = self._go(where, reason)
         if going or where not in self.house.openable or where in self.now.opened:
             return going
-        return self._do("openobject", reason, where)
+        return _do("openobject", reason, r=where)
 
     def _go(self, where: str, reason: str) -> Intention | None:
         if self.house.location[where] == self.now.at:
             return None
-        return self._do("gotolocation", reason, where)
+        return _do("gotolocation", reason, r=where)
 
     def _admits(self, place: str, kind: str) -> bool:
         return (self.house.kinds[place], kind) in self.house.holds_kind
 
     def _nearest(self, places: Iterable[str]) -> str | None:
-        """The place that takes the fewest moves to deal with, the first named among equals."""
+        """The place that takes the fewest moves to deal with, the first by name among equals."""
         return min(places, key=self._moves_to, default=None)
+
+    def _nearest_thing(self, things: Iterable[str]) -> str | None:
+        return min(things, key=lambda thing: self._moves_to(self.now.inside[thing]), default=None)
 
     def _moves_to(self, place: str) -> int:
         closed = place in self.house.openable and place not in self.now.opened
         return (self.house.location[place] != self.now.at) + closed
 
-    def _do(self, action: str, reason: str, where: str, **arguments: str) -> Intention:
-        return Intention(
-            action=action,
-            arguments={**arguments, "r": where},
-            reason=f"{reason} at {self.house.names[where]}",
-        )
+
+def _do(action: str, reason: str, **arguments: str) -> Intention:
+    return Intention(action=action, arguments=arguments, reason=reason)

@@ -92,7 +92,7 @@ def test_a_mistaken_expert_finds_back_and_says_what_it_errs_in(make: Make) -> No
         ended = False
         while not ended:
             move = env.expert(0.3)
-            wrong += move.thought == info["legal_actions"][move.action]
+            wrong += move.thought == f"try to {info['legal_actions'][move.action]}"
             _, _, ended, _, info = env.step(move.action)
         won += info["success"]
     assert won == len(env.games.paths)
@@ -140,32 +140,26 @@ def test_a_condition_lost_costs_what_it_brought(make: Make) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_the_searcher_takes_what_is_looked_for_and_nothing_untold(make: Make, task: str) -> None:
     env = make(task_types=[task], expert="searcher")
-    taken = recalled = 0
+    taken = 0
     for seed in range(3):
         _, info = env.reset(seed=seed)
         told, ended = info["text"], False
         while not ended:
             commands = info["legal_actions"]
-            kind, _, known = info["facts"]["looking for"].rpartition(": ")
-            useful, _, elsewhere = known.partition(" at ")
+            kind, _, useful = info["facts"]["looking for"].rpartition(": ")
             assert useful == "nothing" or (useful in told and kind == f"a {useful.split()[0]}")
             chosen = env.expert(0.3).action
-            move = env.expert(0.0)
-            best, place = commands[move.action], move.thought.rpartition(" at ")[2]
-            assert best.endswith((place, f" with {place}")) or best.startswith("use ")
-            assert place != info["facts"]["place"] or not elsewhere
+            best = commands[env.expert(0.0).action]
             if best.startswith("take "):
                 assert best.startswith(f"take {useful} from ")
                 taken += 1
             elif best.startswith("use "):
                 assert best == f"use {useful}"
             elif best.startswith("go to "):
-                assert useful == "nothing" or elsewhere == place
-                recalled += bool(elsewhere)
+                assert useful == "nothing"
             _, _, ended, _, info = env.step(chosen)
             told += info["text"]
     assert taken
-    assert recalled or task != TASKS[5]
 
 
 def test_task_types_choose_games(make: Make) -> None:
