@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from datasets import load_from_disk
+from datasets import Dataset
 from safetensors.torch import load_file
 
 from gflowvlm.cli import main
@@ -128,8 +128,8 @@ def test_processes_share_the_games_of_the_expert(two_processes: Launch, tmp_path
     few = ["objective={type: sft, episodes: 5, general_share: 0.4}", "trainer.max_updates=1"]
     assert main(arguments(alone, *few)) == 0
     assert two_processes(main, arguments(together, *few)) == 0
-    sets = [load_from_disk(str(output / "run/data")) for output in (alone, together)]
-    assert [row["episode"] for row in sets[1]] == list(range(7))
+    sets = [Dataset.load_from_disk(str(output / "run/data")) for output in (alone, together)]
+    assert list(sets[1]["episode"]) == list(range(7))
     assert list(sets[0]) == list(sets[1])
     assert not list((together / "run").glob(".data*"))
 
