@@ -36,15 +36,6 @@ class Backbone:
         """Where the model lives."""
         return self.body.device
 
-    @property
-    def windowed(self) -> bool:
-        """Whether some layer sees the last columns alone."""
-        config = self.model.config.get_text_config()
-        kinds = getattr(config, "layer_types", None)
-        if kinds is None:
-            return getattr(config, "sliding_window", None) is not None
-        return any(kind != "full_attention" for kind in kinds)
-
     def hidden(
         self,
         ids: Tensor,

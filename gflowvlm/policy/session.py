@@ -23,16 +23,13 @@ from gflowvlm.policy.slots import Phase, ReplyRules, Slot
 from gflowvlm.policy.transcript import Record, Transcript, require_room
 from gflowvlm.prompting.messages import grows
 
-AT_ONCE = 4  # given tokens that are worth a pass of their own
-
 
 class VLMSession:
     """Implements `policy.base.Session` on a Hugging Face model.
 
     A turn: the new chunks, each beginning with what the last reply left unfed, go in beside those
-    of like length; then tokens are decoded one column at a time, all slots together, and keys that
-    replies are given go in at once. A slot whose reply is over, or waits for the others to be given
-    theirs, leaves holes in its columns until the turn ends; a slot left out of the next turn
+    of like length; then tokens are decoded one column at a time, all slots together. A slot whose
+    reply is over leaves holes in its columns until the turn ends; a slot left out of the next turn
     leaves the batch. In layouts that write a new prompt for each decision, every turn begins with
     an empty cache. While chunks go in apart, the cache is held twice.
     """
@@ -176,36 +173,37 @@ class VLMSession:
         return torch.stack(last)
 
     def _decode(self, live: Sequence[Slot], noise: NDArray[np.float64], hidden: Tensor) -> None:
-        """Sample and feed until every reply is over.
+        """Sample and feed token by token until every reply is over.
 
         Args:
             live: the slots of the batch.
             noise: [B, tokens of a reply] uniforms.
             hidden: [B, H] at each slot's last fed token.
         """
-        every = torch.arange(len(live), device=hidden.device)
+        past = self._past
+        columns = past.mask.shape[1]
+        # One buffer for the turn; each step uses one column more of it.
+        mask = torch.cat([past.mask, past.mask.new_zeros(len(live), noise.shape[1])], 1)
         while True:
             self._sample(live, noise, hidden)
-            new = self._due(live)
-            if not any(new):
-                return
-            for slot, tokens in zip(live, new, strict=True):
-                slot.fed += len(tokens)
-            output = self._backbone.feed(new, self._past, vision={})
-            last = torch.tensor([max(len(n) - 1, 0) for n in new], device=hidden.device)
-            hidden = output[every, last]
-
-    def _due(self, live: Sequence[Slot]) -> list[Sequence[int]]:
-        """Tokens that are fed next: one of each open slot, or all that they were given.
-
-        A slot that was given several waits for the others, until each has been. What it was given
-        then goes in at once.
-        """
-        unfed = [() if slot.phase is Phase.DONE else slot.unfed() for slot in live]
-        if self._backbone.windowed:  # a hole amid a reply would shift its window
-            return [tokens[:1] for tokens in unfed]
-        few = [tokens[:1] if len(tokens) < AT_ONCE else () for tokens in unfed]
-        return few if any(few) else unfed
+            open_rows = [row for row, slot in enumerate(live) if slot.phase is not Phase.DONE]
+            if not open_rows:
+                break
+            tokens = [self._backbone.pad_id] * len(live)
+            for row in open_rows:
+                slot = live[row]
+                tokens[row] = slot.transcript.ids[slot.fed]
+                slot.fed += 1
+            mask[open_rows, columns] = 1
+            columns += 1
+            output, past.position = self._backbone.hidden(
+                torch.tensor(tokens, device=mask.device)[:, None],
+                mask[:, :columns],
+                past.position,
+                cache=past.cache,
+            )
+            hidden = output[:, 0]
+        past.mask = mask[:, :columns]
 
     def _sample(self, live: Sequence[Slot], noise: NDArray[np.float64], hidden: Tensor) -> None:
         """Sample a token for every slot whose tokens are all fed."""

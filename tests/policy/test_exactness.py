@@ -151,8 +151,7 @@ def test_games_of_uneven_turns_are_fed_apart_and_score_as_sampled(
     sound = Backbone.feed
 
     def feed(self: Backbone, new: Sequence[Sequence[int]], past: Past, **rest: Any) -> Tensor:
-        if rest["vision"]:  # what is read, not what is said
-            fed.append(len(new))
+        fed.append(len(new))
         return sound(self, new, past, **rest)
 
     def uneven(slot: int, turn: int) -> Observation:

@@ -3,9 +3,8 @@
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,8 +12,6 @@ from torch import Tensor
 
 from gflowvlm.episode import ReplyProblem, Segment
 from gflowvlm.policy import session
-from gflowvlm.policy.backbone import Backbone
-from gflowvlm.policy.past import Past
 from gflowvlm.policy.vlm import VLMPolicy
 from tests.policy.playing import Observe, largest_gap, play
 
@@ -82,29 +79,6 @@ def test_a_given_reply_is_written_as_a_session_would(
         assert getattr(given, part) == getattr(sampled, part)
 
 
-def test_what_replies_are_given_goes_in_at_once(
-    llava_folder: Path, observe: Observe, adapted: MakePolicy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fed: list[list[int]] = []
-    feed = Backbone.feed
-
-    def counted(self: Backbone, new: Sequence[Sequence[int]], past: Past, **rest: Any) -> Tensor:
-        fed.append([len(tokens) for tokens in new])
-        return feed(self, new, past, **rest)
-
-    policy = adapted(llava_folder, actions="constrained", max_reply_tokens=40)
-    speak(policy, '3"', monkeypatch)
-    at_once = [row.input_ids for row in play(policy, observe)[1]]
-    monkeypatch.setattr(Backbone, "feed", counted)
-    play(policy, observe)
-    few = len(fed)
-    assert any(min(widths) >= session.AT_ONCE for widths in fed)
-    fed.clear()
-    monkeypatch.setattr(session, "AT_ONCE", 1000)
-    assert [row.input_ids for row in play(policy, observe)[1]] == at_once
-    assert few < 0.5 * len(fed)
-
-
 def test_a_window_over_columns_is_one_over_tokens(
     llava_next_folder: Path, tmp_path: Path, observe: Observe, adapted: MakePolicy
 ) -> None:
@@ -114,5 +88,4 @@ def test_a_window_over_columns_is_one_over_tokens(
     config["text_config"]["sliding_window"] = 24
     (folder / "config.json").write_text(json.dumps(config))
     policy = adapted(folder, actions="constrained", max_reply_tokens=40)
-    assert policy.backbone.windowed
     assert largest_gap(policy, play(policy, observe)) <= 1e-4
