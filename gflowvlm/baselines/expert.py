@@ -125,25 +125,35 @@ class ExpertPlayer:
     max_reply_tokens: int  # a policy cuts a longer reply off and could never say it
     thought: bool = True  # False where the policy's replies are actions alone
 
-    def play(self, policy: Policy, plans: Sequence[Plan]) -> list[Played]:
-        """One episode a plan, in their order; equal seeds give equal games.
+    def play(
+        self, policy: Policy, plans: Sequence[Plan], begun: Sequence[Sequence[Reply]] | None = None
+    ) -> list[Played]:
+        """One episode a plan, in their order; equal arguments give equal games.
+
+        Args:
+            policy: whose tokens the words become.
+            plans: what is to be played.
+            begun: for each plan, replies that stand before the expert's, and end no game; none
+                where it plays from the start.
 
         Raises:
-            UserError: a reply is longer than the policy's may be.
+            UserError: a reply of the expert's is longer than the policy's may be.
         """
-        return [self._played(policy, plan) for plan in plans]
+        before = begun if begun is not None else [()] * len(plans)
+        return [self._played(policy, *each) for each in zip(plans, before, strict=True)]
 
-    def _played(self, policy: Policy, plan: Plan) -> Played:
+    def _played(self, policy: Policy, plan: Plan, begun: Sequence[Reply]) -> Played:
         with refusals_of(self.environment_id):
             game = _play(
-                self.environment, plan, self.mistakes, lambda _: None, thought=self.thought
+                self.environment, plan, self.mistakes, lambda _: None, begun, thought=self.thought
             )
         episode: Episode = game.finished(self.split, self.environment_id)
         rows = policy.rows_of_episode(
             [decision.observation for decision in episode.decisions],
             [decision.reply.text for decision in episode.decisions],
         )
-        longest = max(row.decision_of.count(k) for row in rows for k in range(row.num_decisions))
+        lengths = [row.decision_of.count(k) for row in rows for k in range(row.num_decisions)]
+        longest = max(lengths[len(begun) :])
         if longest > self.max_reply_tokens:
             raise UserError(
                 f"found an expert's reply of {longest} tokens, expected at most "
@@ -158,14 +168,17 @@ def _play(
     plan: Plan,
     mistakes: float,
     check: Callable[[dict[str, Any]], None],
+    begun: Sequence[Reply] = (),
     *,
     thought: bool = True,
 ) -> Game:
-    """The expert's game from the plan's start to its end."""
+    """The expert's game from the plan's start, or from where others began it, to its end."""
     expert = require_expert(environment)
     seat = LocalSeat(environment)
     seat.reset(plan.seed, None)
     game = Game(plan, seat)
+    for reply in begun:
+        game.play(reply)
     while game.ending is None:
         check(game.info)
         move = expert.expert(mistakes)

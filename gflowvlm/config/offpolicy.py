@@ -1,6 +1,6 @@
 """Episodes that the policy did not sample by its own law: explored, replayed, an expert's."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gflowvlm.config.schedule import Schedule, ScheduledNumber
 from gflowvlm.config.section import Section
@@ -33,5 +33,18 @@ class ExpertConfig(Section):
 
     share: float = Field(default=0.0, ge=0, lt=1)
     """Share of an update's episodes that the expert plays, at most one a group; 0 for none."""
+    takes_over: bool = False
+    """Whether the expert goes on in games that the policy has just lost, at most once in each and
+    from a step drawn from their first half, instead of playing from the start. What the policy said
+    until then stays, so that its group holds both ways to go on from its own mistakes."""
     mistakes: float = Field(default=0.0, ge=0, le=1)
     """Share of the expert's moves replaced by a uniformly drawn wrong one, thought and action."""
+
+    @model_validator(mode="after")
+    def _takes_over_some_games(self) -> "ExpertConfig":
+        if self.takes_over and not self.share:
+            raise ValueError(
+                "found takes_over = true with share = 0, expected a share of the update's episodes "
+                "for the expert to play: set share, or leave takes_over out"
+            )
+        return self

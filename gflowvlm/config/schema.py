@@ -167,11 +167,12 @@ class RunConfig(Section):
                     f"found {name}.share = {section.share:g}, which is less than one episode "
                     f"beside the {self.played} played in an update: raise it, or set it to 0"
                 )
-        if self.added(self.expert.share) > self.trainer.groups_per_update:
+        most = self.played if self.expert.takes_over else self.trainer.groups_per_update
+        if self.added(self.expert.share) > most:
             raise ValueError(
                 f"found expert.share = {self.expert.share:g}, which is "
                 f"{self.added(self.expert.share)} games, expected at most one for each of the "
-                f"{self.trainer.groups_per_update} groups: lower it or trainer.group_size"
+                f"{most} {'games played' if self.expert.takes_over else 'groups'}: lower it"
             )
         if self.added(self.replay.share) > self.replay.capacity:
             raise ValueError(

@@ -219,5 +219,6 @@ def build_off_policy(
         replayed=config.added(config.replay.share),
         expert=expert,
         taught=config.added(config.expert.share),
+        takes_over=config.expert.takes_over,
         processes=processes,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gflowvlm.baselines.expert import ExpertPlayer
-from gflowvlm.episode import Ending, Episode
+from gflowvlm.episode import Ending, Episode, Reply
 from gflowvlm.policy.base import Policy
 from gflowvlm.processes import ALONE, Processes
 from gflowvlm.rollouts.collect import Played
@@ -17,6 +17,7 @@ from gflowvlm.rollouts.plan import Plan
 from gflowvlm.rollouts.replay import REPLAY_FILE, Replay, Trajectory
 
 _STREAM = 13  # keeps the replay's draws apart from the run's other ones
+_TAKEN_OVER = 17  # and those of the steps at which the expert takes over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class OffPolicy:
     replayed: int = 0  # episodes drawn for an update, once the replay holds as many
     expert: ExpertPlayer | None = None
     taught: int = 0  # expert's episodes for an update, at most one a group
+    takes_over: bool = False  # it goes on in lost games instead, at most once in each
     processes: Processes = ALONE
 
     def teach(
@@ -49,15 +51,26 @@ class OffPolicy:
         if self.expert is None:
             return []
         successes = Counter(episode.group for episode in everyone if episode.success)
-        groups = dict.fromkeys(episode.group for episode in everyone)
-        needy = set(sorted(groups, key=lambda group: successes[group])[: self.taught])
-        plans = {
-            p.episode.group: Plan(index=p.episode.index, group=p.episode.group, seed=p.episode.seed)
-            for p in own
-            if p.episode.group in needy
-        }
-        taught = self.expert.play(policy, list(plans.values()))
+        if self.takes_over:
+            lost = [episode for episode in everyone if not episode.success]
+            lost.sort(key=lambda episode: successes[episode.group])
+            chosen = {episode.index for episode in lost[: self.taught]}
+            episodes = [p.episode for p in own if p.episode.index in chosen]
+            begun = [self._beginning(episode) for episode in episodes]
+        else:
+            groups = dict.fromkeys(episode.group for episode in everyone)
+            needy = set(sorted(groups, key=lambda group: successes[group])[: self.taught])
+            of_groups = {p.episode.group: p.episode for p in own if p.episode.group in needy}
+            episodes, begun = list(of_groups.values()), None
+        plans = [Plan(index=each.index, group=each.group, seed=each.seed) for each in episodes]
+        taught = self.expert.play(policy, plans, begun)
         return [played for played in taught if played.cut is None]  # one cut has no reward
+
+    def _beginning(self, episode: Episode) -> Sequence[Reply]:
+        """Its replies up to a step of its first half, so that there is time to mend what it was."""
+        draw = np.random.default_rng([self.run_seed, _TAKEN_OVER, episode.index])
+        steps = int(draw.integers((len(episode.decisions) + 1) // 2))
+        return [decision.reply for decision in episode.decisions[:steps]]
 
     def recall(
         self, update: int, own: Sequence[Trajectory], *, group_size: int, couples_rows: bool

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -121,6 +122,32 @@ def test_an_expert_plays_a_planned_start_as_an_episode_of_the_policy() -> None:
         # nothing sampled these replies, so no log-prob is claimed for them
         assert all(d.reply.log_probs == () for d in episode.decisions)
         assert list(played.rows[0].input_ids[1::2]) == [d.reply.action for d in episode.decisions]
+
+
+def test_an_expert_goes_on_after_what_others_have_said() -> None:
+    small = partial(make, {"low": 0, "high": 3, "limit": 6})
+    player = ExpertPlayer(
+        environment=small(),
+        environment_id="gflowvlm/NumberLine-v0",
+        split="id",
+        mistakes=0.0,
+        max_reply_tokens=1,
+    )
+    game: Any = small().unwrapped
+    policy = TabularPolicy(enumerate_tree(game, lambda history: 0.0), read_starts(small()))
+    plans = [Plan(index=0, group=0, seed=7), Plan(index=1, group=1, seed=8)]
+    begun, wrong = [], []
+    for played in player.play(policy, plans):
+        reply = played.episode.decisions[0].reply
+        said, other = ('"-"', '"+"') if reply.action == 0 else ('"+"', '"-"')
+        wrong.append(1 - (reply.action or 0))
+        begun.append([replace(reply, text=reply.text.replace(said, other), action=wrong[-1])])
+    for played, strayed in zip(player.play(policy, plans, begun), wrong, strict=True):
+        first, *others = [d.reply.action for d in played.episode.decisions]
+        assert first == played.rows[0].input_ids[1] == strayed
+        assert others
+        assert set(others) == {1 - strayed}
+        assert played.episode.success
 
 
 def test_an_environment_without_an_expert_is_named() -> None:

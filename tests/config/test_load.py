@@ -43,6 +43,8 @@ def test_shares_are_of_the_whole_batch(recipe: Path) -> None:
     # 8 * 4 = 32 are played and make up 60 %: 32 * 0.25 / 0.6 = 13.3, 32 * 0.15 / 0.6 = 8
     assert (config.added(config.replay.share), config.added(config.expert.share)) == (13, 8)
     assert config.off_policy == ["replay.share", "expert.share"]
+    taken_over = load(recipe, ["expert={share: 0.5, takes_over: true}"])
+    assert taken_over.added(0.5) == 32
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,11 @@ def test_shares_are_of_the_whole_batch(recipe: Path) -> None:
         (["replay.share=0.6", "expert.share=0.4"], "expected less than 1 together"),
         (["replay.share=0.01"], "less than one episode beside the 32 played"),
         (["expert.share=0.5"], "which is 32 games, expected at most one for each of the 8 groups"),
+        (
+            ["expert={share: 0.6, takes_over: true}"],
+            "which is 48 games, expected at most one for each of the 32 games played: lower it",
+        ),
+        (["expert.takes_over=true"], "takes_over = true with share = 0, expected a share"),
         (["replay.share=0.5", "replay.capacity=31"], "fewer than the 32 episodes"),
         (["exploration.temperature=0"], "expected more than 0"),
         (["beta={start: 1, end: 2, over: 3, shape: square}"], "expected linear, cosine or"),

@@ -99,3 +99,31 @@ def test_an_experts_game_that_was_cut_has_no_reward_and_is_left_out(policy: Tabu
     taught = OffPolicy(run_seed=5, expert=expert, taught=12).teach(policy, everyone, own)
     assert 0 < len(taught) < 12
     assert all(p.episode.success and len(p.episode.decisions) == 1 for p in taught)
+
+
+def test_an_expert_goes_on_from_the_first_half_of_lost_games(policy: TabularPolicy) -> None:
+    expert = ExpertPlayer(
+        environment=make(), environment_id=GAME, split="id", mistakes=0.0, max_reply_tokens=1
+    )
+    own = play(policy, 0, 30)
+    everyone = [p.episode for p in own]
+    lost = {e.index: e for e in everyone if not e.success}
+    source = OffPolicy(run_seed=5, expert=expert, taught=len(own), takes_over=True)
+    taught = source.teach(policy, everyone, own)
+    assert [p.episode.index for p in taught] == list(lost)
+    kept = Counter()
+    for played in taught:
+        mine, before = played.episode, lost[played.episode.index]
+        assert (mine.group, mine.seed) == (before.group, before.seed)
+        said = [d.reply for d in mine.decisions]
+        steps = sum(bool(reply.log_probs) for reply in said)  # the expert's have none
+        assert said[:steps] == [d.reply for d in before.decisions[:steps]]
+        kept[steps] += 1
+    # all games are lost after three steps: (3 + 1) // 2 = 2 beginnings, of no step and of one
+    assert set(kept) == {0, 1}
+    assert any(p.episode.success for p in taught)
+    few = OffPolicy(run_seed=5, expert=expert, taught=2, takes_over=True)
+    successes = Counter(e.group for e in everyone if e.success)
+    fewest = sorted(successes[e.group] for e in lost.values())[:2]
+    chosen = [p.episode.group for p in few.teach(policy, everyone, own)]
+    assert sorted(successes[group] for group in chosen) == fewest
