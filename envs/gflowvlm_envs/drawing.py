@@ -43,7 +43,12 @@ def font(size: float) -> ImageFont.FreeTypeFont:
     Raises:
         RuntimeError: where Pillow was built without FreeType and has only a bitmap font.
     """
-    found = ImageFont.load_default(size=size)
+    return _font_of_pillow().font_variant(size=size)
+
+
+@lru_cache(maxsize=1)  # Pillow unpacks its font whenever it is asked for it
+def _font_of_pillow() -> ImageFont.FreeTypeFont:
+    found = ImageFont.load_default(size=_PROBE_SIZE)
     if not isinstance(found, ImageFont.FreeTypeFont):
         raise RuntimeError(
             "this Pillow has only a bitmap font; expected FreeType: install a Pillow built with it"
@@ -169,6 +174,7 @@ def _suit_polygons(suit: str) -> list[list[Point]]:
     return [_disc(0.5, 0.24), _disc(0.23, 0.6), _disc(0.77, 0.6), stem]
 
 
+@lru_cache(maxsize=1)
 def _heart() -> list[Point]:
     """The classical parametric heart, scaled to the unit square."""
     outline: list[Point] = []

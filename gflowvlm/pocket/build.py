@@ -25,6 +25,7 @@ from gflowvlm.pocket.architecture import (
 from gflowvlm.pocket.curriculum import CURRICULA, Curriculum, PocketModel
 from gflowvlm.pocket.encode import collate, encode
 from gflowvlm.pocket.folder import MODEL_FOLDER
+from gflowvlm.pocket.loss import reply_loss
 from gflowvlm.pocket.pictures import Pen
 from gflowvlm.pocket.skills import FIRST_WORDS, converse
 from gflowvlm.trainer.progress import ProgressDisplay
@@ -107,29 +108,6 @@ class Batches(Dataset[dict[str, Tensor]]):
         return collate([encode(c, self.tokenizer) for c in conversations], pad_id, rng)
 
 
-def last_hidden(model: LlavaForConditionalGeneration, batch: dict[str, Tensor]) -> Tensor:
-    """[N, S, H] of the language model's last layer.
-
-    Attention is causal and rows are padded behind their end, so padding needs no mask. One is given
-    all the same: without any, positions that leap would be taken for another text.
-    """
-    return model.model(
-        input_ids=batch["input_ids"],
-        attention_mask=torch.ones_like(batch["input_ids"]),
-        position_ids=batch["position_ids"],
-        pixel_values=batch.get("pixel_values"),  # a batch may show no picture
-        use_cache=False,
-    ).last_hidden_state
-
-
-def reply_loss(model: LlavaForConditionalGeneration, batch: dict[str, Tensor]) -> Tensor:
-    """Mean negative log-likelihood of the tokens of the replies, nats."""
-    hidden = last_hidden(model, batch)
-    learned = batch["learned"]
-    before = learned.roll(-1, dims=1)  # token t is predicted at t - 1; token 0 is never learned
-    return nn.functional.cross_entropy(model.lm_head(hidden[before]), batch["input_ids"][learned])
-
-
 def tokenizer_of(recipe: Recipe) -> PreTrainedTokenizerFast:
     """The tokenizer learned from the recipe's own conversations."""
     pen, curriculum = Pen(default_rng([recipe.seed, 0]), 1.0), recipe.curriculum
@@ -161,7 +139,7 @@ class Training:
             pace = recipe.curriculum.stage_at(self.step / recipe.steps).pace
             peak, steps = recipe.revision_learning_rate * pace, recipe.revision_steps
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01
+            self.model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True
         )
         warm = LinearLR(self.optimizer, 0.05, total_iters=warmup)
         cool = CosineAnnealingLR(self.optimizer, max(1, steps - warmup), eta_min=peak / 50)

@@ -11,10 +11,10 @@ from numpy.random import default_rng
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
 from gflowvlm.pocket.architecture import PAD, token_id
-from gflowvlm.pocket.build import last_hidden
 from gflowvlm.pocket.curriculum import PocketModel
 from gflowvlm.pocket.encode import Encoded, collate, encode
 from gflowvlm.pocket.household import note, notice, obey
+from gflowvlm.pocket.loss import last_hidden
 from gflowvlm.pocket.naming import (
     each_once,
     find_each,

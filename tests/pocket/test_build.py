@@ -12,11 +12,12 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForCon
 from gflowvlm.errors import UserError
 from gflowvlm.pocket import build as building
 from gflowvlm.pocket.architecture import PAD, build_processor, token_id
-from gflowvlm.pocket.build import Recipe, Training, build, last_hidden, tokenizer_of
+from gflowvlm.pocket.build import Recipe, Training, build, tokenizer_of
 from gflowvlm.pocket.card import exact_replies
 from gflowvlm.pocket.curriculum import GAMES
 from gflowvlm.pocket.encode import collate, encode, positions
 from gflowvlm.pocket.folder import MODEL_FOLDER
+from gflowvlm.pocket.loss import last_hidden, reply_loss
 from gflowvlm.pocket.pictures import Pen
 from gflowvlm.pocket.saying import say_size
 from gflowvlm.pocket.seeing import compare, compare_given, read_numbers
@@ -144,6 +145,24 @@ def test_a_row_is_read_as_a_whole_and_as_if_it_stood_alone() -> None:
         )
         only["input_ids"][0, 1] = token_id(tokenizer, PAD)
         assert (last_hidden(model, only)[0, -1] - alone[0, -1]).abs().max() > 1e-3
+
+
+def test_what_is_left_out_of_the_last_layer_changes_neither_loss_nor_gradient() -> None:
+    model = LlavaForConditionalGeneration.from_pretrained(MODEL_FOLDER)
+    tokenizer = AutoProcessor.from_pretrained(MODEL_FOLDER).tokenizer
+    rows = [encode(say_size(Pen(default_rng(turns), 1.0), turns), tokenizer) for turns in (1, 3)]
+    batch = collate(rows, token_id(tokenizer, PAD), default_rng(2))
+    loss = reply_loss(model, batch)
+    found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+    logits = model.lm_head(last_hidden(model, batch)).log_softmax(-1)[:, :-1]
+    said = logits.gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
+    whole = -said[batch["learned"][:, 1:]].mean()
+    assert loss.item() == pytest.approx(whole.item(), abs=1e-5)
+    expected = torch.autograd.grad(whole, list(model.parameters()), allow_unused=True)
+    for one, other in zip(found, expected, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 def test_stages_cover_the_training_and_pictures_spread_without_a_jump_back() -> None:
