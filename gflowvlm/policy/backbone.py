@@ -1,5 +1,6 @@
 """The model's body: token ids and images in, hidden states out, positions always explicit."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,9 @@ class Backbone:
         self.pad_id = pad_id
         self.family = family
         self.body: Any = model.base_model
+        # what transformers calls a cache since 5.24, where the model's file knows it
+        taken = inspect.signature(self.body.forward).parameters
+        self._cache_key = "cache" if "cache" in taken else "past_key_values"
 
     @property
     def device(self) -> torch.device:
@@ -64,8 +68,8 @@ class Backbone:
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=cache is not None,
+            **{self._cache_key: cache},
             **(vision or {}),
         )
         return output[0], following

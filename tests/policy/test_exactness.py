@@ -33,6 +33,7 @@ MODES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.filterwarnings("error:.past_key_values. is deprecated:FutureWarning")
 @pytest.mark.parametrize("family", ["llava_folder", "qwen_folder"])
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_sampled_log_probs_are_the_scored_ones(
