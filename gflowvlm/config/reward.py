@@ -17,6 +17,9 @@ class LogLinearReward(Section):
     """log R of a game that does not reach its goal, before the cost of its extra steps, nats."""
     step_cost: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Taken from log R for each extra step, nats."""
+    decision_cost: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Taken from log R for every decision, nats: for environments that cannot say which steps are
+    extra (ALFWorld)."""
     progress: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Added to log R in proportion to the share of the goal's conditions that hold, as soon as they
     do, nats; a game that reaches its goal ends with `success` all the same. For environments with

@@ -55,7 +55,7 @@ def log_rewards(graph: StateGraph, reward: RewardConfig) -> Array:
         case LogLinearReward():
             won = np.where(graph.reach[graph.child] > 0, reward.success, reward.failure)
             won = np.where(ended, _mean_of_ends(graph, won) if reward.expected else won, 0.0)
-            log_reward = won - reward.step_cost * _extra_steps(graph)
+            log_reward = won - reward.step_cost * _extra_steps(graph) - reward.decision_cost
         case ExpReturnReward():
             log_reward = reward.scale * graph.reward
         case PaperReward():

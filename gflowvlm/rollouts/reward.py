@@ -51,25 +51,33 @@ class RewardMap(Protocol):
 class LogLinear:
     """`success` or `failure` at the end, `-step_cost` for each extra step as it is taken; nats.
 
-    `progress` times the share of the goal's conditions that hold accrues meanwhile, and stays with
-    a game that fails. An invalid reply that ends the game is a failure. With `expected`, an end
-    left to chance counts by its mean where the environment knows the probability of success.
+    `decision_cost` is taken for every decision, extra or not. `progress` times the share of the
+    goal's conditions that hold accrues meanwhile, and stays with a game that fails. An invalid
+    reply that ends the game is a failure. With `expected`, an end left to chance counts by its mean
+    where the environment knows the probability of success.
     """
 
     success: float
     failure: float
     step_cost: float
     floor: float
+    decision_cost: float = 0.0
     progress: float = 0.0
     expected: bool = False
 
     def __call__(self, episode: Episode) -> LogReward:
         """See `RewardMap`."""
         decisions = episode.decisions
-        to_date = [0.0, *map(self._accrued, decisions)]
+        to_date = [
+            0.0,
+            *(self._accrued(d) - self.decision_cost * n for n, d in enumerate(decisions, start=1)),
+        ]
         stopped = [
             self.failure,
-            *(self._accrued(d) + self._end(d, float(d.success)) for d in decisions),
+            *(
+                accrued + self._end(d, float(d.success))
+                for accrued, d in zip(to_date[1:], decisions, strict=True)
+            ),
         ]
         if episode.ending is not Ending.TRUNCATED:
             last = decisions[-1]
@@ -169,6 +177,7 @@ def build_reward(config: RewardConfig) -> RewardMap:
                 success=config.success,
                 failure=config.failure,
                 step_cost=config.step_cost,
+                decision_cost=config.decision_cost,
                 floor=config.floor,
                 progress=config.progress,
                 expected=config.expected,

@@ -64,6 +64,7 @@ def random_game(game: Any, seed: int) -> tuple[Episode, list[tuple[Any, int]]]:
         (NumberLine(), LogLinearReward()),
         (NumberLine(), ExpReturnReward(scale=0.5)),
         (NumberLine(), PaperReward()),
+        (NumberLine(), LogLinearReward(decision_cost=0.3)),
         (Blackjack(), LogLinearReward()),
         (Blackjack(), LogLinearReward(expected=True)),
         (Blackjack(), ExpReturnReward()),

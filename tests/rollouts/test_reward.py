@@ -48,6 +48,14 @@ def test_a_success_pays_for_its_extra_steps_as_they_are_taken() -> None:
     assert log_reward.total == 0.0
 
 
+def test_every_decision_costs_where_that_is_asked_also_one_that_is_not_extra() -> None:
+    settings = LogLinearReward(success=1.0, failure=-4.0, step_cost=0.5, decision_cost=0.25)
+    log_reward = build_reward(settings)(played([0, -1, 1], [0, 2, 2], success=True))
+    # 0.25 a decision, 0.5 * 2 from the second one on, 1 at the end
+    assert log_reward.to_date == (0.0, -0.25, -1.5, -0.75)
+    assert log_reward.done == (-4.0, -4.25, -5.5, -0.75)
+
+
 def test_a_failure_ends_at_its_value_or_at_the_floor() -> None:
     assert LINEAR(played([-1], [1], success=False)).to_date == (0.0, -4.5)
     assert LINEAR(played([-1, -1], [2, 4], success=False)).to_date == (0.0, -1.0, -5.0)
