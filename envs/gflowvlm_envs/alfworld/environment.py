@@ -127,6 +127,7 @@ class ALFWorld(HouseholdGame):
         self._load(self._chosen(options))
         self._words = self._engine.reset()
         self._task, self._text = introduced(self._words, self.limit)
+        self._house = self._house.as_told(self._text)
         self._memory = Memory(house=self._house)
         self._steps, self._ended = 0, False
         self._look()

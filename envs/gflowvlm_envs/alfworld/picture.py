@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from gflowvlm_envs import drawing
 from gflowvlm_envs.alfworld.memory import CLEAN, COLD, HOT, LIT, SLICED, Memory
+from gflowvlm_envs.alfworld.world import natural
 from gflowvlm_envs.drawing import BLACK, GREY, WHITE, Color
 
 MIN_OVERVIEW = 192  # pixels; in a smaller picture the tiles could not be told apart
@@ -82,7 +83,7 @@ def view_of(memory: Memory) -> View:
             things=tuple(map(thing, memory.contents[place])) if place in memory.contents else None,
             here=place == memory.here,
         )
-        for place in house.receptacles
+        for place in sorted(house.receptacles, key=lambda each: natural(house.names[each]))
     ]
     return View(tuple(tiles), thing(memory.held) if memory.held else None)
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Facts = Callable[[str], Iterable[Any]]
@@ -15,8 +15,8 @@ class House:
 
     names: Mapping[str, str]  # id -> what the player reads, "cabinet 3"
     kinds: Mapping[str, str]  # id of a receptacle or an object -> "cabinet"
-    receptacles: tuple[str, ...]  # ordered by name, "drawer 2" before "drawer 10"
-    objects: tuple[str, ...]  # likewise
+    receptacles: tuple[str, ...]  # by name, "drawer 2" before "drawer 10", or see `as_told`
+    objects: tuple[str, ...]  # by name
     location: Mapping[str, str]  # receptacle -> location
     openable: frozenset[str]  # receptacles
     toggleable: frozenset[str]  # objects
@@ -24,8 +24,15 @@ class House:
     holds_kind: frozenset[tuple[str, str]]  # (kind of receptacle, kind of object) that may be put
 
     def of_kind(self, kind: str) -> list[str]:
-        """Receptacles or objects of a kind, by name."""
+        """Receptacles or objects of a kind, in their order."""
         return [each for each in (*self.receptacles, *self.objects) if self.kinds[each] == kind]
+
+    def as_told(self, words: str) -> "House":
+        """The same, its receptacles in the order in which the first words of a game name them."""
+        told = re.findall(r"\ba (\w+ \d+)", words)
+        place = {name: at for at, name in reversed([*enumerate(told)])}
+        order = sorted(self.receptacles, key=lambda each: place.get(self.names[each], len(told)))
+        return replace(self, receptacles=tuple(order))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +79,7 @@ def house_of(facts: Facts, names: Mapping[str, str]) -> House:
     location = dict(facts("receptacleatlocation"))
 
     def ordered(things: Iterable[str]) -> tuple[str, ...]:
-        return tuple(sorted(things, key=lambda thing: _natural(names[thing])))
+        return tuple(sorted(things, key=lambda thing: natural(names[thing])))
 
     return House(
         names=names,
@@ -166,6 +173,7 @@ def _kind(type_name: str) -> str:
     return type_name.removesuffix("type")
 
 
-def _natural(name: str) -> tuple[str, int]:
+def natural(name: str) -> tuple[str, int]:
+    """What sorts "drawer 2" before "drawer 10"."""
     word, _, number = name.rpartition(" ")
     return (word, int(number)) if number.isdecimal() else (name, 0)

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import warnings
 from collections import Counter
@@ -110,6 +111,25 @@ def test_a_searcher_needs_no_more_than_it_has_been_told(make: Make) -> None:
                 count["steps"] += 1
                 assert info["success"] or not ended
     assert steps["steps"] > 1.5 * shortest["steps"]
+
+
+def test_a_searcher_takes_places_of_a_kind_in_the_order_in_which_they_were_named(
+    make: Make,
+) -> None:
+    env, compared = make(expert="searcher", limit=100), 0
+    for game in env.games.paths:
+        _, info = env.reset(options={"game": game})
+        told = [name.removeprefix("a ") for name in re.findall(r"\ba \w+ \d+", info["text"])]
+        looked: dict[str, list[int]] = {}
+        while (move := env.expert(0.0)).thought.startswith("find"):
+            verb, _, place = info["legal_actions"][move.action].partition(" to ")
+            if verb == "go":
+                looked.setdefault(place.split()[0], []).append(told.index(place))
+            info = env.step(move.action)[-1]
+        for places in looked.values():
+            assert places == sorted(places)
+            compared += len(places) > 1
+    assert compared
 
 
 def test_the_limit_ends_a_game_as_a_failure(make: Make) -> None:
