@@ -3,3 +3,7 @@
 
 class UserError(ValueError):
     """Something the user can mend; the message says what was found, expected and to be changed."""
+
+
+class ContextExceeded(UserError):
+    """A prompt or a game is longer than the model can read."""

@@ -10,7 +10,7 @@ import numpy as np
 from gflowvlm.baselines.conversations import EXPERT, Conversation
 from gflowvlm.config.policy import Layout
 from gflowvlm.episode import Episode, Reply
-from gflowvlm.errors import UserError
+from gflowvlm.errors import ContextExceeded, UserError
 from gflowvlm.policy.base import Policy
 from gflowvlm.policy.expert import TaughtTurn
 from gflowvlm.prompting.messages import grows, turns_of
@@ -148,10 +148,13 @@ class ExpertPlayer:
                 self.environment, plan, self.mistakes, lambda _: None, begun, thought=self.thought
             )
         episode: Episode = game.finished(self.split, self.environment_id)
-        rows = policy.rows_of_episode(
-            [decision.observation for decision in episode.decisions],
-            [decision.reply.text for decision in episode.decisions],
-        )
+        seen = [decision.observation for decision in episode.decisions]
+        try:
+            rows = policy.rows_of_episode(seen, [d.reply.text for d in episode.decisions])
+        except ContextExceeded as error:
+            if not begun:
+                raise
+            return Played(episode=episode, rows=(), cut=str(error))  # others made it so long
         lengths = [row.decision_of.count(k) for row in rows for k in range(row.num_decisions)]
         longest = max(lengths[len(begun) :])
         if longest > self.max_reply_tokens:

@@ -7,7 +7,7 @@ from torch import Tensor
 from gflowvlm.batch import Row
 from gflowvlm.config.policy import Layout
 from gflowvlm.episode import Observation, Segment
-from gflowvlm.errors import UserError
+from gflowvlm.errors import ContextExceeded
 from gflowvlm.policy.chat import Chat, Chunk
 from gflowvlm.policy.families import Family
 from gflowvlm.prompting.messages import UserTurn, grows, next_turn
@@ -180,10 +180,10 @@ def require_room(tokens: int, context_tokens: int) -> None:
     """A sequence longer than the model's context is never fed to it.
 
     Raises:
-        UserError: it has more tokens than that.
+        ContextExceeded: it has more tokens than that.
     """
     if tokens > context_tokens:
-        raise UserError(
+        raise ContextExceeded(
             f"found a prompt or game of {tokens} tokens, expected at most {context_tokens}, the "
             "model's context: lower the task's limit or its image size, set policy.thought to "
             "false, or policy.layout to rewritten with a policy.history_length"

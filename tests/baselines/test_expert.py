@@ -8,10 +8,11 @@ import pytest
 
 from gflowvlm.baselines.conversations import from_dataset, to_dataset
 from gflowvlm.baselines.expert import ExpertPlayer, conversations_of, expert_games
-from gflowvlm.errors import UserError
+from gflowvlm.errors import ContextExceeded, UserError
 from gflowvlm.exact.tree import enumerate_tree
 from gflowvlm.policy.starts import read_starts
 from gflowvlm.policy.tabular import TabularPolicy
+from gflowvlm.policy.transcript import require_room
 from gflowvlm.prompting.reply import DONE_REPLY
 from gflowvlm.rollouts.environments import make_environment
 from gflowvlm.rollouts.plan import Plan
@@ -148,6 +149,36 @@ def test_an_expert_goes_on_after_what_others_have_said() -> None:
         assert others
         assert set(others) == {1 - strayed}
         assert played.episode.success
+
+
+def test_a_game_that_others_made_too_long_is_cut_and_the_experts_own_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = partial(make, {"low": 0, "high": 3, "limit": 6})
+    player = ExpertPlayer(
+        environment=small(),
+        environment_id="gflowvlm/NumberLine-v0",
+        split="id",
+        mistakes=0.0,
+        max_reply_tokens=1,
+    )
+    game: Any = small().unwrapped
+    policy = TabularPolicy(enumerate_tree(game, lambda history: 0.0), read_starts(small()))
+    plans = [Plan(index=0, group=0, seed=1)]
+    (whole,) = player.play(policy, plans)
+    assert len(whole.episode.decisions) > 1
+    said = [[whole.episode.decisions[0].reply]]
+
+    def no_room(*args: object) -> None:
+        require_room(9, 8)
+
+    monkeypatch.setattr(policy, "rows_of_episode", no_room)
+    (cut,) = player.play(policy, plans, said)
+    assert cut.rows == ()
+    assert cut.cut is not None
+    assert cut.cut.startswith("found a prompt or game of 9 tokens, expected at most 8")
+    with pytest.raises(ContextExceeded, match="9 tokens"):
+        player.play(policy, plans)
 
 
 def test_an_environment_without_an_expert_is_named() -> None:
