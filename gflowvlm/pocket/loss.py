@@ -36,7 +36,7 @@ def reply_loss(model: LlavaForConditionalGeneration, batch: dict[str, Tensor]) -
 def _computed_only(module: nn.Module, wanted: Tensor) -> Iterator[None]:
     """Within, a module that sees each token by itself gives 0 for tokens not wanted.
 
-    Nothing reads what the last layer makes of two tokens in three; without it an update takes 0.95
+    Nothing reads what the last layer makes of two tokens in three; without it an update takes 0.96
     of its processor time.
 
     Args:

@@ -31,7 +31,7 @@ class Backbone:
         self.pad_id = pad_id
         self.family = family
         self.body: Any = model.base_model
-        # what transformers calls a cache since 5.24, where the model's file knows it
+        # newer transformers (5.24 does) call `cache` what was `past_key_values`
         taken = inspect.signature(self.body.forward).parameters
         self._cache_key = "cache" if "cache" in taken else "past_key_values"
 

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -18,6 +19,20 @@ from gflowvlm.rollouts.environments import make_environment
 from gflowvlm.rollouts.plan import Plan
 
 make = partial(make_environment, "gflowvlm/NumberLine-v0", "id")
+
+
+def small_game(limit: int) -> tuple[Callable[[], Any], ExpertPlayer, TabularPolicy]:
+    """Numbers 0-3: what makes the game, its expert without mistakes, a policy."""
+    small = partial(make, {"low": 0, "high": 3, "limit": limit})
+    player = ExpertPlayer(
+        environment=small(),
+        environment_id="gflowvlm/NumberLine-v0",
+        split="id",
+        mistakes=0.0,
+        max_reply_tokens=1,
+    )
+    tree = enumerate_tree(small().unwrapped, lambda history: 0.0)  # type: ignore[arg-type]
+    return small, player, TabularPolicy(tree, read_starts(small()))
 
 
 def replies(mistakes: float, seeds: range) -> list[dict[str, str]]:
@@ -100,16 +115,7 @@ def test_a_taught_history_is_shortened_too() -> None:
 
 
 def test_an_expert_plays_a_planned_start_as_an_episode_of_the_policy() -> None:
-    small = partial(make, {"low": 0, "high": 3, "limit": 4})
-    player = ExpertPlayer(
-        environment=small(),
-        environment_id="gflowvlm/NumberLine-v0",
-        split="id",
-        mistakes=0.0,
-        max_reply_tokens=1,
-    )
-    game: Any = small().unwrapped
-    policy = TabularPolicy(enumerate_tree(game, lambda history: 0.0), read_starts(small()))
+    small, player, policy = small_game(limit=4)
     plans = [Plan(index=40 + g, group=g, seed=100 + g) for g in range(5)]
     for plan, played in zip(plans, player.play(policy, plans), strict=True):
         _, info = small().reset(seed=plan.seed)
@@ -126,16 +132,7 @@ def test_an_expert_plays_a_planned_start_as_an_episode_of_the_policy() -> None:
 
 
 def test_an_expert_goes_on_after_what_others_have_said() -> None:
-    small = partial(make, {"low": 0, "high": 3, "limit": 6})
-    player = ExpertPlayer(
-        environment=small(),
-        environment_id="gflowvlm/NumberLine-v0",
-        split="id",
-        mistakes=0.0,
-        max_reply_tokens=1,
-    )
-    game: Any = small().unwrapped
-    policy = TabularPolicy(enumerate_tree(game, lambda history: 0.0), read_starts(small()))
+    _, player, policy = small_game(limit=6)
     plans = [Plan(index=0, group=0, seed=7), Plan(index=1, group=1, seed=8)]
     begun, wrong = [], []
     for played in player.play(policy, plans):
@@ -154,16 +151,7 @@ def test_an_expert_goes_on_after_what_others_have_said() -> None:
 def test_a_game_that_others_made_too_long_is_cut_and_the_experts_own_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    small = partial(make, {"low": 0, "high": 3, "limit": 6})
-    player = ExpertPlayer(
-        environment=small(),
-        environment_id="gflowvlm/NumberLine-v0",
-        split="id",
-        mistakes=0.0,
-        max_reply_tokens=1,
-    )
-    game: Any = small().unwrapped
-    policy = TabularPolicy(enumerate_tree(game, lambda history: 0.0), read_starts(small()))
+    _, player, policy = small_game(limit=6)
     plans = [Plan(index=0, group=0, seed=1)]
     (whole,) = player.play(policy, plans)
     assert len(whole.episode.decisions) > 1
