@@ -46,10 +46,12 @@ class ALFWorld(HouseholdGame):
     `Box(0, 255, (image_size, image_size, 3), uint8)`: a schematic view of what the engine has told
     so far. `info["text"]` is what the engine says at this step; at the start without its greeting
     and the task, which `info["task"]` holds. `info["facts"]` holds `place`, `holding`
-    and `looking for`, as the engine has told them. The last is the kind that is looked for and what
-    of it is known to be where the player stands (`a mug: mug 2`, `a mug: nothing`); once the goal's
-    object is held it is about the goal's lamp, or `nothing`. `info["progress"]` is the share of the
-    goal's conditions that hold, `info["task_type"]` one of ALFWorld's six.
+    and `looking for`, as the engine has told them. The last is what is looked for, by kind, and
+    what of it is known to be where the player stands: the goal's object until one is held, and its
+    lamp (`a mug: mug 2`, `a mug: nothing, a desklamp: desklamp 1`), else `nothing`; of two that
+    belong together the one already brought is left out (`a mug, not mug 2: mug 1`).
+    `info["progress"]` is the share of the goal's conditions that hold, `info["task_type"]` one of
+    ALFWorld's six.
 
     ## Rewards
     +50 for the step that wins, and +1 for each condition of the goal that comes to hold, -1 for
@@ -152,7 +154,7 @@ class ALFWorld(HouseholdGame):
         return self._draw(), float(reward), self._ended, False, self._info()
 
     def expert(self, mistakes: float) -> ExpertMove:
-        """The next move to the goal; a mistake is made in what is thought of next."""
+        """The next move to the goal; a mistake is a slip in the move, its thought stays right."""
         assert self.game
         moves: Sequence[Move] = self._engine.moves
         intention = self._intention()
@@ -162,8 +164,7 @@ class ALFWorld(HouseholdGame):
                 f"{self._game}: the expert knows no way to the goal; it plays games that can be won"
             )
         action = with_mistakes(best, self._commands, mistakes, self.np_random)
-        thought = intention.reason if action == best else f"try to {moves[action].command}"
-        return ExpertMove(thought, action)
+        return ExpertMove(intention.reason, action)
 
     def close(self) -> None:
         """Give the engine's library back."""
@@ -204,13 +205,16 @@ class ALFWorld(HouseholdGame):
         names, memory = self._house.names, self._memory
         told = memory.belief(self._now.at)
         planner = Planner(goal=self._goal, house=self._house, now=told)
-        here = [thing for thing in planner.wanted() if told.inside[thing] == memory.here]
-        kind = planner.sought()
-        found = names[here[0]] if here else "nothing"
+        others = "".join(f", not {names[thing]}" for thing in planner.brought())
+        seen = {
+            kind: [names[thing] for thing in things if told.inside[thing] == memory.here]
+            for kind, things in planner.sought().items()
+        }
+        sought = [f"a {kind}{others}: {(*here, 'nothing')[0]}" for kind, here in seen.items()]
         return {
             "place": names[memory.here] if memory.here else "the middle of the room",
             "holding": names[memory.held] if memory.held else "nothing",
-            "looking for": f"a {kind}: {found}" if kind else "nothing",
+            "looking for": ", ".join(sought) or "nothing",
         }
 
     def _info(self) -> dict[str, Any]:

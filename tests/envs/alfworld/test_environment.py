@@ -85,15 +85,16 @@ def type_of(game: Path) -> str:
     return json.loads(game.with_name("traj_data.json").read_text())["task_type"]
 
 
-def test_a_mistaken_expert_finds_back_and_says_what_it_errs_in(make: Make) -> None:
+def test_a_mistaken_expert_slips_in_the_move_alone_and_finds_back(make: Make) -> None:
     env = make(limit=60)
     won, wrong = 0, 0
     for seed, game in enumerate(env.games.paths):
         _, info = env.reset(seed=seed, options={"game": game})
         ended = False
         while not ended:
-            move = env.expert(0.3)
-            wrong += move.thought == f"try to {info['legal_actions'][move.action]}"
+            move, right = env.expert(0.3), env.expert(0.0)
+            assert move.thought == right.thought
+            wrong += move.action != right.action
             _, _, ended, _, info = env.step(move.action)
         won += info["success"]
     assert won == len(env.games.paths)
@@ -132,6 +133,22 @@ def test_a_searcher_takes_places_of_a_kind_in_the_order_in_which_they_were_named
     assert compared
 
 
+def test_a_search_that_was_left_names_the_place_after_which_it_goes_on(make: Make) -> None:
+    env, resumed = make(expert="searcher", limit=100, task_types=[TASKS[5]]), 0
+    for game in env.games.paths:
+        _, info = env.reset(options={"game": game})
+        visited, ended = [""], False
+        while not ended:
+            move, place = env.expert(0.0), info["facts"]["place"]
+            if move.thought.startswith("find"):
+                after = move.thought.partition(" after ")[2]
+                assert after in visited
+                resumed += bool(after) and after != place
+            _, _, ended, _, info = env.step(move.action)
+            visited.append(info["facts"]["place"])
+    assert resumed
+
+
 def test_the_limit_ends_a_game_as_a_failure(make: Make) -> None:
     env = make(limit=3)
     _, info = env.reset(seed=0)
@@ -152,6 +169,8 @@ def test_a_condition_lost_costs_what_it_brought(make: Make) -> None:
     assert (reward, info["progress"]) == (1, 0.5)
     thing, place = moves[-1].removeprefix("move ").split(" to ")
     back = info["legal_actions"].index(f"take {thing} from {place}")
+    kind = thing.split()[0]
+    assert info["facts"]["looking for"] == f"a {kind}, not {thing}: nothing"
     _, reward, _, _, info = env.step(back)
     assert (reward, info["progress"]) == (-1, 0)
     assert info["facts"] == {"place": place, "holding": thing, "looking for": "nothing"}
@@ -166,17 +185,19 @@ def test_the_searcher_takes_what_is_looked_for_and_nothing_untold(make: Make, ta
         told, ended = info["text"], False
         while not ended:
             commands = info["legal_actions"]
-            kind, _, useful = info["facts"]["looking for"].rpartition(": ")
-            assert useful == "nothing" or (useful in told and kind == f"a {useful.split()[0]}")
+            sought = info["facts"]["looking for"]
+            found = dict(re.findall(r"a (\w+)[^:]*: (nothing|\w+ \d+)", sought))
+            for kind, useful in found.items():
+                assert useful == "nothing" or (useful in told and kind == useful.split()[0])
             chosen = env.expert(0.3).action
             best = commands[env.expert(0.0).action]
             if best.startswith("take "):
-                assert best.startswith(f"take {useful} from ")
+                assert best.startswith(f"take {found[env.goal.object]} from ")
                 taken += 1
             elif best.startswith("use "):
-                assert best == f"use {useful}"
+                assert found == {env.goal.lamp: best.removeprefix("use ")}
             elif best.startswith("go to "):
-                assert useful == "nothing"
+                assert found.get(env.goal.object, "nothing") == "nothing"
             _, _, ended, _, info = env.step(chosen)
             told += info["text"]
     assert taken
