@@ -5,6 +5,7 @@ a tenth of the time: the game is translated once, templates are parsed once, and
 """
 
 import gc
+import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -141,7 +142,7 @@ class _State(PddlState):
             for kind, above in self.translation.types.items():
                 logic.types.add(Type(kind, above))
         library.load_sas(decompress(self.translation.sas))
-        self.add_facts(self.translation.facts)
+        self.add_facts(pickle.loads(decompress(self.translation.facts)))
         atoms = (Atom * library.get_state_size())()
         library.get_state(atoms)
         found = (atom.get_fact(self.name2type) for atom in atoms)
@@ -177,15 +178,15 @@ class Translation:
     """What is needed of a game that the planner has translated."""
 
     sas: bytes  # the planner's text, compressed: a tenth of a megabyte at most
-    facts: tuple[Any, ...]  # Propositions that hold at first
+    facts: bytes  # Propositions that hold at first, pickled and compressed: some 10 kilobytes
     kinds: Mapping[str, str]  # entity -> type
     types: Mapping[str, Sequence[str]]  # type -> types above it
     parameters: Mapping[str, tuple[Any, ...]]  # action -> Placeholders
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def translated(domain: str, problem: str) -> Translation:
-    """A game in the planner's terms: a third of a second, so that it is kept."""
+    """A game in the planner's terms: a third of a second, so that all of ALFWorld's are kept."""
     to_sas: Callable[..., Any] = fast_downward.pddl2sas  # gives two values, declares one
     with _undisturbed():
         task, sas = to_sas(domain, problem, verbose=False)
@@ -196,12 +197,13 @@ def translated(domain: str, problem: str) -> Translation:
     translator: Any = fast_downward.translate  # its modules are found on its own path
     atom_class = translator.pddl.conditions.Atom  # what else is there are costs
     atoms = [each for each in task.init if isinstance(each, atom_class) and each.predicate != "="]
+    facts = tuple(
+        Proposition(each.predicate, [Variable(name, kinds[name]) for name in each.args])
+        for each in atoms
+    )
     return Translation(
         sas=compress(sas.encode("utf-8"), level=1),
-        facts=tuple(
-            Proposition(each.predicate, [Variable(name, kinds[name]) for name in each.args])
-            for each in atoms
-        ),
+        facts=compress(pickle.dumps(facts), level=1),
         kinds=kinds,
         types=types,
         parameters={

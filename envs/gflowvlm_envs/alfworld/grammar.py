@@ -5,6 +5,7 @@ each time it is used and copies the table of names for each of its symbols.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -124,8 +125,15 @@ class Logic:
         """Of a PDDL domain and of what a game file calls its grammar."""
         self.domain = domain
         self.types = TypeHierarchy()
-        self.actions, rules = _parsed_document(text)
-        self.grammar = Grammar(rules)
+        found = _TASK.search(text)
+        shared = text if found is None else text[: found.start()] + text[found.end() :]
+        self.actions, rules = _parsed_document(shared)
+        own = {} if found is None else {"task": [("", json.loads(found["sentence"]))]}
+        self.grammar = Grammar({**rules, **own})
+
+
+_TASK = re.compile(r'"task": *\[\s*\{\s*"rhs": *(?P<sentence>"(?:[^"\\]|\\.)*")\s*\}\s*\],')
+"""The rule that tells a game's task: all else is the same in all games, and long to parse."""
 
 
 class _Converter(pddl_logic._ModelConverter):
