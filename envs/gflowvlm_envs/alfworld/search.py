@@ -10,8 +10,8 @@ def search(goal: Goal, memory: Memory, now: Situation) -> Intention | None:
 
     Likelier are those that may hold a thing of the kind, then those that show it without opening,
     then those that were named first: an order that does not change on the way, so that a search
-    goes on where it was left. The reason names the place that comes before it in that order, all of
-    which have been looked into.
+    goes on where it was left. The reason names the place from which it goes on: up to that one, all
+    have been looked into.
     """
     house = memory.house
     missing = goal.lamp if memory.held and goal.lamp else goal.object
@@ -29,6 +29,6 @@ def search(goal: Goal, memory: Memory, now: Situation) -> Intention | None:
             action = "gotolocation"
         else:  # closed, or beside the one that was asked for
             action = "openobject" if place in house.openable else "examinereceptacle"
-        reason += f" after {house.names[done]}" if done else ""
+        reason += f" from {house.names[done]}" if done else ""
         return Intention(action=action, arguments={"r": place}, reason=reason)
     return None

@@ -133,7 +133,7 @@ def test_a_searcher_takes_places_of_a_kind_in_the_order_in_which_they_were_named
     assert compared
 
 
-def test_a_search_that_was_left_names_the_place_after_which_it_goes_on(make: Make) -> None:
+def test_a_search_that_was_left_names_the_place_from_which_it_goes_on(make: Make) -> None:
     env, resumed = make(expert="searcher", limit=100, task_types=[TASKS[5]]), 0
     for game in env.games.paths:
         _, info = env.reset(options={"game": game})
@@ -141,9 +141,9 @@ def test_a_search_that_was_left_names_the_place_after_which_it_goes_on(make: Mak
         while not ended:
             move, place = env.expert(0.0), info["facts"]["place"]
             if move.thought.startswith("find"):
-                after = move.thought.partition(" after ")[2]
-                assert after in visited
-                resumed += bool(after) and after != place
+                left = move.thought.partition(" from ")[2]
+                assert left in visited
+                resumed += bool(left) and left != place
             _, _, ended, _, info = env.step(move.action)
             visited.append(info["facts"]["place"])
     assert resumed
