@@ -1,5 +1,6 @@
 import json
 import random
+import re
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -56,6 +57,21 @@ def test_every_word_and_command_is_upstreams_in_a_fifth_of_the_time(games: list[
                 assert text == NOTHING
     engine.close()
     assert ours < theirs / 5
+
+
+def test_what_all_games_share_of_the_grammar_is_parsed_once(games: list[Path]) -> None:
+    from gflowvlm_envs.alfworld.grammar import Context, Logic, _parsed_document
+
+    _parsed_document.cache_clear()
+    nothing = Context(state=None, entities={}, values={}, mapping={})
+    found = [json.loads(game.read_text()) for game in games]
+    domain, grammars = found[0]["pddl_domain"], [each["grammar"] for each in found]
+    tasks = {Logic(domain, text).grammar.derive("#task#", nothing) for text in grammars}
+    assert len(tasks) > 3
+    assert all(task.startswith("Your task is to: ") for task in tasks)
+    assert _parsed_document.cache_info().misses == 1
+    two = re.sub(r'"task": *\[', '"task": [{"rhs": "Rest."},', grammars[0])
+    assert Logic(domain, two).grammar.derive("#task#", nothing) == "Rest."
 
 
 def test_a_recorded_solution_wins_as_shipped(games: list[Path]) -> None:
