@@ -36,14 +36,19 @@ def pixels(image: Image.Image) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
-@lru_cache(maxsize=128)  # bounded: a font is 100 kB, and sizes may be any number
 def font(size: float) -> ImageFont.FreeTypeFont:
     """Pillow's own scalable font at a size in pixels per em.
 
     Raises:
         RuntimeError: where Pillow was built without FreeType and has only a bitmap font.
     """
-    return _font_of_pillow().font_variant(size=size)
+    return _font(int(size * 64))
+
+
+@lru_cache(maxsize=1024)  # a font is 100 kB, and takes longer to make than a word to draw
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """The font at a size in 64ths of a pixel: FreeType knows no finer ones."""
+    return _font_of_pillow().font_variant(size=size / 64)
 
 
 @lru_cache(maxsize=1)  # Pillow unpacks its font whenever it is asked for it
