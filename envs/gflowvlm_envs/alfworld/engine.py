@@ -17,6 +17,7 @@ from zlib import compress, decompress
 
 import fast_downward  # pyright: ignore[reportMissingImports]
 from alfworld.agents.utils.misc import Demangler  # pyright: ignore[reportMissingImports]
+from mementos import core as mementos  # pyright: ignore[reportMissingImports]
 from textworld.envs.pddl.logic import Atom, PddlState  # pyright: ignore[reportMissingImports]
 from textworld.generator.game import EntityInfo  # pyright: ignore[reportMissingImports]
 from textworld.logic import (  # pyright: ignore[reportMissingImports]
@@ -67,6 +68,7 @@ class Engine:
         """
         path, data = ("game", game) if isinstance(game, Mapping) else (game, read_game(game))
         self.problem: str = data["pddl_problem"]
+        mementos._memento_cache.clear()  # where textworld keeps each fact of each game for ever
         try:
             self._logic = Logic(data["pddl_domain"], data["grammar"])
             self._state = _State(self._library, self.problem, self._logic)

@@ -74,6 +74,20 @@ def test_what_all_games_share_of_the_grammar_is_parsed_once(games: list[Path]) -
     assert Logic(domain, two).grammar.derive("#task#", nothing) == "Rest."
 
 
+def test_facts_of_earlier_games_are_not_kept(games: list[Path]) -> None:
+    from mementos.core import _memento_cache  # pyright: ignore
+
+    from gflowvlm_envs.alfworld.engine import Engine
+
+    engine, kept = Engine(), list[int]()
+    _memento_cache.clear()  # of other tests' games
+    for game in (*games, games[0]):
+        engine.load(game)
+        kept.append(len(_memento_cache))
+    engine.close()
+    assert kept[0] == kept[-1] > 0
+
+
 def test_a_recorded_solution_wins_as_shipped(games: list[Path]) -> None:
     game = games[len(games) // 2]
     shipped = Shipped(game)
