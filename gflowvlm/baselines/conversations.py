@@ -67,15 +67,30 @@ def to_dataset(conversations: Iterable[Conversation]) -> Dataset:
     return Dataset.from_dict(columns, features=FEATURES)  # of no rows, too
 
 
-def from_dataset(dataset: Dataset) -> Iterator[Conversation]:
+def rows_of_episodes(dataset: Dataset) -> list[range]:
+    """Which rows belong to each episode, in order; without `episode` each row is one of its own."""
+    count = len(dataset)
+    if "episode" not in dataset.column_names:
+        return [range(number, number + 1) for number in range(count)]
+    episode = dataset["episode"]
+    starts = [n for n in range(count) if n == 0 or episode[n] != episode[n - 1]]
+    return [range(*each) for each in itertools.pairwise([*starts, count])]
+
+
+def from_dataset(dataset: Dataset, rows: range | None = None) -> Iterator[Conversation]:
     """The inverse of `to_dataset`; a user message carries at most one image.
 
     Without `episode` every row is an episode of its own, without `source` an expert's.
 
+    Args:
+        dataset: what `to_dataset` gives, or the like.
+        rows: those wanted; None for all.
+
     Raises:
         UserError: a row is not a sequence of questions and text answers, or lacks an image.
     """
-    for number, row in enumerate(_rows(dataset)):
+    wanted = range(len(dataset)) if rows is None else rows
+    for number, row in zip(wanted, _rows(dataset, wanted), strict=True):
         yield Conversation(
             source=row.get("source") or EXPERT,
             episode=row.get("episode", number),
@@ -115,7 +130,8 @@ def read_pairs(folder: Path) -> list[StoredPair]:
             f"{folder}: found {found} with {len(dataset)} rows, expected one split with rows of "
             f"{', '.join(sorted(columns))}: change objective.data"
         )
-    return [_pair(folder, number, row) for number, row in enumerate(_rows(dataset))]
+    rows = _rows(dataset, range(len(dataset)))
+    return [_pair(folder, number, row) for number, row in enumerate(rows)]
 
 
 def _pair(folder: Path, number: int, row: dict[str, Any]) -> StoredPair:
@@ -134,14 +150,12 @@ def _pair(folder: Path, number: int, row: dict[str, Any]) -> StoredPair:
     return StoredPair(turns=turns, rejected=other[-1].reply)
 
 
-def _rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
+def _rows(dataset: Dataset, wanted: range) -> Iterator[dict[str, Any]]:
     """Rows with their pictures opened."""
-    rows = iter(cast(Iterable[dict[str, Any]], dataset))
-    for number in itertools.count():
+    rows = iter(cast(Iterable[dict[str, Any]], dataset.select(wanted)))
+    for number in wanted:
         try:
             yield next(rows)
-        except StopIteration:
-            return
         except OSError as error:
             raise UserError(
                 f"row {number}: found a picture that cannot be opened ({error}), expected an image "

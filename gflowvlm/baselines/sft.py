@@ -28,10 +28,9 @@ class SupervisedTraining:
 
     def prepare(self, update: int) -> list[Work]:
         """The batch of an update, counted from 0; the loss is a mean over tokens, not episodes."""
-        batch = [self.episodes[i] for i in self._indices(update)]
-        total = sum(map(learned_tokens, batch))
-        chosen = self.processes.deal(batch)
+        chosen = [self.episodes[i] for i in self.processes.deal(self._indices(update))]
         weights = [learned_tokens(episode) for episode in chosen]
+        total = sum(self.processes.gather(sum(weights)))
         work = Work(
             episodes=chosen,
             loss=token_loss,

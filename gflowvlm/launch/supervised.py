@@ -1,16 +1,22 @@
 """The rows of supervised fine-tuning: an expert's games, with general skills mixed in."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, concatenate_datasets, load_from_disk
 from numpy.random import default_rng
 
-from gflowvlm.baselines.conversations import EXPERT, Conversation, from_dataset, to_dataset
+from gflowvlm.baselines.conversations import (
+    EXPERT,
+    Conversation,
+    from_dataset,
+    rows_of_episodes,
+    to_dataset,
+)
 from gflowvlm.baselines.expert import conversations_of, expert_games
 from gflowvlm.batch import Row
 from gflowvlm.config.schema import RunConfig
@@ -27,10 +33,35 @@ DATA_FOLDER = "data"
 LONGEST_GENERAL_CONVERSATION = 8  # turns
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredEpisodes(Sequence[Sequence[Row]]):
+    """The rows of each episode of a data set, made whenever they are asked for.
+
+    A picture as the model takes it in has ten times the size of its file: those of a data set of
+    any size would not fit into memory.
+    """
+
+    dataset: Dataset
+    places: Sequence[range]  # of each episode's rows in the data set
+    row: Callable[[Conversation], Row]
+
+    def __len__(self) -> int:
+        """How many episodes there are."""
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Any:
+        """The rows of an episode.
+
+        Raises:
+            UserError: they are no conversations that can be learned from.
+        """
+        return [self.row(each) for each in from_dataset(self.dataset, self.places[index])]
+
+
 def supervised_episodes(
     config: RunConfig, policy: VLMPolicy, processes: Processes
-) -> list[list[Row]]:
-    """Rows of each episode of the run's data set, which all processes make together."""
+) -> StoredEpisodes:
+    """The run's data set, which all processes make together."""
     section = config.objective
     assert isinstance(section, SupervisedFineTuning)
 
@@ -39,8 +70,7 @@ def supervised_episodes(
         return policy.row_of_turns(conversation.turns, loss_on=parts)
 
     dataset = _stored(store_dataset(config, section, processes))
-    games = groupby(from_dataset(dataset), lambda conversation: conversation.episode)
-    return [[row(each) for each in game] for _, game in games]
+    return StoredEpisodes(dataset=dataset, places=rows_of_episodes(dataset), row=row)
 
 
 def store_dataset(config: RunConfig, section: SupervisedFineTuning, processes: Processes) -> Path:
