@@ -7,11 +7,18 @@ import pytest
 from datasets import Dataset, load_from_disk
 from PIL import Image
 
-from gflowvlm.baselines.conversations import Conversation, from_dataset, read_pairs, to_dataset
+from gflowvlm.baselines.conversations import (
+    Conversation,
+    from_dataset,
+    read_pairs,
+    rows_of_episodes,
+    to_dataset,
+)
 from gflowvlm.baselines.expert import expert_games
 from gflowvlm.baselines.pairs import NoPair, StoredPairs
 from gflowvlm.batch import Row
 from gflowvlm.errors import UserError
+from gflowvlm.launch.supervised import StoredEpisodes
 from gflowvlm.policy.expert import TaughtTurn
 from gflowvlm.rollouts.environments import make_environment
 
@@ -43,6 +50,31 @@ def test_a_row_without_one_image_for_each_question_is_refused() -> None:
     broken = Dataset.from_list([{**dataset[0], "images": []}], features=dataset.features)
     with pytest.raises(UserError, match=r"row 0.*one image"):
         list(from_dataset(broken))
+
+
+def test_rows_of_an_episode_are_made_when_it_is_asked_for_and_named_by_their_number() -> None:
+    turn = TaughtTurn(image=np.zeros((4, 4, 3), np.uint8), text="a", reply="b")
+    games = [Conversation(source="expert", episode=e, turns=[turn]) for e in (0, 0, 3, 4, 4, 4)]
+    dataset = to_dataset(games)
+    assert rows_of_episodes(dataset) == [range(2), range(2, 3), range(3, 6)]
+    assert len(rows_of_episodes(dataset.remove_columns("episode"))) == len(games)
+
+    made: list[int] = []
+    row = Row(input_ids=(), decision_of=(), segment=(), state_at=(), vision=(), allowed={})
+
+    def row_of(conversation: Conversation) -> Row:
+        made.append(conversation.episode)
+        return row
+
+    rows = [*dataset]
+    rows[4]["images"] = []
+    broken = Dataset.from_list(rows, features=dataset.features)
+    episodes = StoredEpisodes(dataset=broken, places=rows_of_episodes(broken), row=row_of)
+    assert (len(episodes), made) == (3, [])
+    assert episodes[0] == [row, row]
+    assert made == [0, 0]
+    with pytest.raises(UserError, match=r"row 4: .*one image"):
+        episodes[2]
 
 
 def user(text: str) -> dict[str, Any]:
