@@ -47,9 +47,9 @@ class ALFWorld(HouseholdGame):
     so far. `info["text"]` is what the engine says at this step; at the start without its greeting
     and the task, which `info["task"]` holds. `info["facts"]` holds `place`, `holding`
     and `looking for`, as the engine has told them. The last is what is looked for, by kind, and
-    what of it is known to be where the player stands: the goal's object until one is held, and its
-    lamp (`a mug: mug 2`, `a mug: nothing, a desklamp: desklamp 1`), else `nothing`; of two that
-    belong together the one already brought is left out (`a mug, not mug 2: mug 1`).
+    what of it is known, best where the player stands: the goal's object until one is held, and its
+    lamp (`a mug: mug 2`, `a mug: nothing, a desklamp: desklamp 1 at desk 2`), else `nothing`; of
+    two that belong together the one already brought is left out (`a mug, not mug 2: mug 1`).
     `info["progress"]` is the share of the goal's conditions that hold, `info["task_type"]` one of
     ALFWorld's six.
 
@@ -205,12 +205,15 @@ class ALFWorld(HouseholdGame):
         names, memory = self._house.names, self._memory
         told = memory.belief(self._now.at)
         planner = Planner(goal=self._goal, house=self._house, now=told)
+
+        def known(things: Sequence[str]) -> str:
+            for thing in things:
+                if told.inside[thing] == memory.here:
+                    return names[thing]
+            return f"{names[things[0]]} at {names[told.inside[things[0]]]}" if things else "nothing"
+
         others = "".join(f", not {names[thing]}" for thing in planner.brought())
-        seen = {
-            kind: [names[thing] for thing in things if told.inside[thing] == memory.here]
-            for kind, things in planner.sought().items()
-        }
-        sought = [f"a {kind}{others}: {(*here, 'nothing')[0]}" for kind, here in seen.items()]
+        sought = [f"a {kind}{others}: {known(ts)}" for kind, ts in planner.sought().items()]
         return {
             "place": names[memory.here] if memory.here else "the middle of the room",
             "holding": names[memory.held] if memory.held else "nothing",
