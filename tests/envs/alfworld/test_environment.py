@@ -19,6 +19,7 @@ from gflowvlm_envs.alfworld.world import TASKS
 from gflowvlm_envs.checking import check_contract
 
 Make = Callable[..., Any]
+SOUGHT = re.compile(r"a (\w+)(?:, not \w+ \d+)?: (nothing|\w+ \d+)(?: at (\w+ \d+))?")
 
 
 def test_it_keeps_gymnasiums_contract_and_ours(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,25 +186,38 @@ def test_the_searcher_takes_what_is_looked_for_and_nothing_untold(make: Make, ta
         told, ended = info["text"], False
         while not ended:
             commands = info["legal_actions"]
-            sought = info["facts"]["looking for"]
-            pairs = re.findall(r"a (\w+)(?:, not \w+ \d+)?: (nothing|\w+ \d+)(?: at (\w+ \d+))?", sought)
-            found = {kind: useful for kind, useful, _ in pairs}
-            where = {kind: place for kind, _, place in pairs}
-            for kind, useful in found.items():
+            sought = {kind: rest for kind, *rest in SOUGHT.findall(info["facts"]["looking for"])}
+            for kind, (useful, place) in sought.items():
                 assert useful == "nothing" or (useful in told and kind == useful.split()[0])
+                assert place in told
             chosen = env.expert(0.3).action
             best = commands[env.expert(0.0).action]
+            useful, place = next(iter(sought.values()), ("nothing", ""))
             if best.startswith("take "):
-                assert best.startswith(f"take {found[env.goal.object]} from ")
+                assert best.startswith(f"take {useful} from ")
                 taken += 1
             elif best.startswith("use "):
-                assert found == {env.goal.lamp: best.removeprefix("use ")}
+                assert [*sought] == [env.goal.lamp]
+                assert best == f"use {useful}"
+            elif info["facts"]["holding"].split()[0] not in (env.goal.object, "nothing"):
+                assert env.expert(0.0).thought.endswith(" away")
             elif best.startswith("go to "):
-                kind = next((kind for kind in found if where[kind]), None)
-                assert "nothing" in found.values() or best == f"go to {where[kind]}" or not found
+                assert useful == "nothing" or best == f"go to {place}"
             _, _, ended, _, info = env.step(chosen)
             told += info["text"]
     assert taken
+
+
+def test_what_is_known_elsewhere_is_told_with_its_place(make: Make) -> None:
+    env = make(task_types=[TASKS[1]])
+    _, info = env.reset(seed=0)
+    while not (best := info["legal_actions"][(action := env.expert(0.0).action)]).startswith("use"):
+        info = env.step(action)[-1]
+    lamp, place = best.removeprefix("use "), info["facts"]["place"]
+    assert info["facts"]["looking for"] == f"a {env.goal.lamp}: {lamp}"
+    away = next(n for n, each in enumerate(info["legal_actions"]) if each.startswith("go to "))
+    info = env.step(away)[-1]
+    assert info["facts"]["looking for"] == f"a {env.goal.lamp}: {lamp} at {place}"
 
 
 def test_task_types_choose_games(make: Make) -> None:
