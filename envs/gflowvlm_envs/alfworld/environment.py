@@ -46,12 +46,10 @@ class ALFWorld(HouseholdGame):
     `Box(0, 255, (image_size, image_size, 3), uint8)`: a schematic view of what the engine has told
     so far. `info["text"]` is what the engine says at this step; at the start without its greeting
     and the task, which `info["task"]` holds. `info["facts"]` holds `place`, `holding`
-    and `looking for`, as the engine has told them. The last is what is looked for, by kind, and
-    what of it is known, best where the player stands: the goal's object until one is held, and its
-    lamp (`a mug: mug 2`, `a mug: nothing, a desklamp: desklamp 1 at desk 2`), else `nothing`; of
-    two that belong together the one already brought is left out (`a mug, not mug 2: mug 1`).
-    `info["progress"]` is the share of the goal's conditions that hold, `info["task_type"]` one of
-    ALFWorld's six.
+    and `looking for`, as the engine has told them. The last is the kind that is looked for and what
+    of it is known to be where the player stands (`a mug: mug 2`, `a mug: nothing`); once the goal's
+    object is held it is about the goal's lamp, or `nothing`. `info["progress"]` is the share of the
+    goal's conditions that hold, `info["task_type"]` one of ALFWorld's six.
 
     ## Rewards
     +50 for the step that wins, and +1 for each condition of the goal that comes to hold, -1 for
@@ -154,7 +152,7 @@ class ALFWorld(HouseholdGame):
         return self._draw(), float(reward), self._ended, False, self._info()
 
     def expert(self, mistakes: float) -> ExpertMove:
-        """The next move to the goal; a mistake is a slip in the move, its thought stays right."""
+        """The next move to the goal; a mistake is made in what is thought of next."""
         assert self.game
         moves: Sequence[Move] = self._engine.moves
         intention = self._intention()
@@ -164,7 +162,8 @@ class ALFWorld(HouseholdGame):
                 f"{self._game}: the expert knows no way to the goal; it plays games that can be won"
             )
         action = with_mistakes(best, self._commands, mistakes, self.np_random)
-        return ExpertMove(intention.reason, action)
+        thought = intention.reason if action == best else f"try to {moves[action].command}"
+        return ExpertMove(thought, action)
 
     def close(self) -> None:
         """Give the engine's library back."""
@@ -205,19 +204,13 @@ class ALFWorld(HouseholdGame):
         names, memory = self._house.names, self._memory
         told = memory.belief(self._now.at)
         planner = Planner(goal=self._goal, house=self._house, now=told)
-
-        def known(things: Sequence[str]) -> str:
-            for thing in things:
-                if told.inside[thing] == memory.here:
-                    return names[thing]
-            return f"{names[things[0]]} at {names[told.inside[things[0]]]}" if things else "nothing"
-
-        others = "".join(f", not {names[thing]}" for thing in planner.brought())
-        sought = [f"a {kind}{others}: {known(ts)}" for kind, ts in planner.sought().items()]
+        here = [thing for thing in planner.wanted() if told.inside[thing] == memory.here]
+        kind = planner.sought()
+        found = names[here[0]] if here else "nothing"
         return {
             "place": names[memory.here] if memory.here else "the middle of the room",
             "holding": names[memory.held] if memory.held else "nothing",
-            "looking for": ", ".join(sought) or "nothing",
+            "looking for": f"a {kind}: {found}" if kind else "nothing",
         }
 
     def _info(self) -> dict[str, Any]:

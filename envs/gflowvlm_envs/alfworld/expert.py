@@ -53,29 +53,22 @@ class Planner:
             return self._carry_to_lamp(held) if held else self._fetch()
         return self._carry(held) if held else self._fetch()
 
-    def sought(self) -> dict[str, list[str]]:
-        """What is looked for, by kind: an object until one is held, and the lamp, if any."""
-        objects = {} if self._holds_wanted else {self.goal.object: self._wanted()}
-        return objects | ({self.goal.lamp: self._lamps()} if self.goal.lamp else {})
+    def sought(self) -> str:
+        """The kind that is looked for: the object's until one is held, then the lamp's, if any."""
+        return self.goal.lamp if self._holds_wanted else self.goal.object
 
-    def brought(self) -> list[str]:
-        """Which are where the object is to be, and stay there: the first one of two."""
-        if self.goal.task in STATIONS or not self.goal.receptacle:
-            return []
-        target = self._target()
-        return [t for t in self.house.of_kind(self.goal.object) if self.now.inside.get(t) == target]
-
-    def _wanted(self) -> list[str]:
-        """The objects that may be taken; one already treated before all others."""
+    def wanted(self) -> list[str]:
+        """Which of that kind are looked for."""
+        if self._holds_wanted:
+            return [lamp for lamp in self.house.of_kind(self.goal.lamp) if lamp in self.now.inside]
         things = [t for t in self.house.of_kind(self.goal.object) if t in self.now.inside]
         if self.goal.task in STATIONS:
             treated = treatments(self.now)[self.goal.task]
             return [t for t in things if t in treated] or things
-        brought = self.brought()
-        return [t for t in things if t not in brought]
-
-    def _lamps(self) -> list[str]:
-        return [lamp for lamp in self.house.of_kind(self.goal.lamp) if lamp in self.now.inside]
+        if self.goal.task != TASKS[1]:
+            target = self._target()
+            return [t for t in things if self.now.inside[t] != target]
+        return things
 
     @property
     def _holds_wanted(self) -> bool:
@@ -95,15 +88,15 @@ class Planner:
         return self._put(held, where, f"place the {self.goal.object}")
 
     def _carry_to_lamp(self, held: str) -> Intention | None:
-        lamp = self._nearest_thing(self._lamps())
+        lamp = self._nearest_thing(self.wanted())
         if lamp is None:
             return None
         where, reason = self.now.inside[lamp], f"light the {self.goal.object}"
         return self._go(where, reason) or _do("toggleobject", reason, o=lamp, r=where)
 
     def _fetch(self) -> Intention | None:
-        """Take the object that is nearest."""
-        thing = self._nearest_thing(self._wanted())
+        """Take the object that is nearest, one already treated before all others."""
+        thing = self._nearest_thing(self.wanted())
         if thing is None:
             return None
         where, reason = self.now.inside[thing], f"take the {self.goal.object}"

@@ -6,30 +6,25 @@ from gflowvlm_envs.alfworld.world import Goal, Situation
 
 
 def search(goal: Goal, memory: Memory, now: Situation) -> Intention | None:
-    """Go to, or open, the next receptacle not yet looked into; None where all have been.
+    """Go to, or open, the likeliest receptacle not yet looked into; None where all have been.
 
-    Those that show what they hold come first, in the order in which they were named; then those
-    with a door that may hold a thing of the kind, then the rest. So the next is mostly the one
-    named next, and as the order does not change on the way, a search goes on where it was left: the
-    reason names the place up to which all have been looked into.
+    Likelier are those that may hold a thing of the kind, then those that show it without opening,
+    then those that were named first: an order that does not change on the way, so that a search
+    goes on where it was left.
     """
     house = memory.house
     missing = goal.lamp if memory.held and goal.lamp else goal.object
+    left = [place for place in house.receptacles if place not in memory.contents]
 
-    def late(place: str) -> tuple[bool, bool]:
-        has_door = place in house.openable
+    def unlikely(place: str) -> tuple[bool, bool]:
         may_hold = (house.kinds[place], missing) in house.holds_kind
-        return has_door, has_door and not may_hold
+        return not may_hold, place in house.openable
 
-    done, reason = None, f"find the {missing}"
-    for place in sorted(house.receptacles, key=late):
-        if place in memory.contents:
-            done = place
-            continue
-        if house.location[place] != now.at:
-            action = "gotolocation"
-        else:  # closed, or beside the one that was asked for
-            action = "openobject" if place in house.openable else "examinereceptacle"
-        reason += f" from {house.names[done]}" if done else ""
-        return Intention(action=action, arguments={"r": place}, reason=reason)
-    return None
+    place = min(left, key=unlikely, default=None)
+    if place is None:
+        return None
+    if house.location[place] != now.at:
+        action = "gotolocation"
+    else:  # closed, or beside the one that was asked for
+        action = "openobject" if place in house.openable else "examinereceptacle"
+    return Intention(action=action, arguments={"r": place}, reason=f"find the {missing}")

@@ -19,7 +19,6 @@ from gflowvlm_envs.alfworld.world import TASKS
 from gflowvlm_envs.checking import check_contract
 
 Make = Callable[..., Any]
-SOUGHT = re.compile(r"a (\w+)(?:, not \w+ \d+)?: (nothing|\w+ \d+)(?: at (\w+ \d+))?")
 
 
 def test_it_keeps_gymnasiums_contract_and_ours(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,16 +85,15 @@ def type_of(game: Path) -> str:
     return json.loads(game.with_name("traj_data.json").read_text())["task_type"]
 
 
-def test_a_mistaken_expert_slips_in_the_move_alone_and_finds_back(make: Make) -> None:
+def test_a_mistaken_expert_finds_back_and_says_what_it_errs_in(make: Make) -> None:
     env = make(limit=60)
     won, wrong = 0, 0
     for seed, game in enumerate(env.games.paths):
         _, info = env.reset(seed=seed, options={"game": game})
         ended = False
         while not ended:
-            move, right = env.expert(0.3), env.expert(0.0)
-            assert move.thought == right.thought
-            wrong += move.action != right.action
+            move = env.expert(0.3)
+            wrong += move.thought == f"try to {info['legal_actions'][move.action]}"
             _, _, ended, _, info = env.step(move.action)
         won += info["success"]
     assert won == len(env.games.paths)
@@ -134,22 +132,6 @@ def test_a_searcher_takes_places_of_a_kind_in_the_order_in_which_they_were_named
     assert compared
 
 
-def test_a_search_that_was_left_names_the_place_from_which_it_goes_on(make: Make) -> None:
-    env, resumed = make(expert="searcher", limit=100, task_types=[TASKS[5]]), 0
-    for game in env.games.paths:
-        _, info = env.reset(options={"game": game})
-        visited, ended = [""], False
-        while not ended:
-            move, place = env.expert(0.0), info["facts"]["place"]
-            if move.thought.startswith("find"):
-                left = move.thought.partition(" from ")[2]
-                assert left in visited
-                resumed += bool(left) and left != place
-            _, _, ended, _, info = env.step(move.action)
-            visited.append(info["facts"]["place"])
-    assert resumed
-
-
 def test_the_limit_ends_a_game_as_a_failure(make: Make) -> None:
     env = make(limit=3)
     _, info = env.reset(seed=0)
@@ -170,8 +152,6 @@ def test_a_condition_lost_costs_what_it_brought(make: Make) -> None:
     assert (reward, info["progress"]) == (1, 0.5)
     thing, place = moves[-1].removeprefix("move ").split(" to ")
     back = info["legal_actions"].index(f"take {thing} from {place}")
-    kind = thing.split()[0]
-    assert info["facts"]["looking for"] == f"a {kind}, not {thing}: nothing"
     _, reward, _, _, info = env.step(back)
     assert (reward, info["progress"]) == (-1, 0)
     assert info["facts"] == {"place": place, "holding": thing, "looking for": "nothing"}
@@ -186,38 +166,20 @@ def test_the_searcher_takes_what_is_looked_for_and_nothing_untold(make: Make, ta
         told, ended = info["text"], False
         while not ended:
             commands = info["legal_actions"]
-            sought = {kind: rest for kind, *rest in SOUGHT.findall(info["facts"]["looking for"])}
-            for kind, (useful, place) in sought.items():
-                assert useful == "nothing" or (useful in told and kind == useful.split()[0])
-                assert place in told
+            kind, _, useful = info["facts"]["looking for"].rpartition(": ")
+            assert useful == "nothing" or (useful in told and kind == f"a {useful.split()[0]}")
             chosen = env.expert(0.3).action
             best = commands[env.expert(0.0).action]
-            useful, place = next(iter(sought.values()), ("nothing", ""))
             if best.startswith("take "):
                 assert best.startswith(f"take {useful} from ")
                 taken += 1
             elif best.startswith("use "):
-                assert [*sought] == [env.goal.lamp]
                 assert best == f"use {useful}"
-            elif info["facts"]["holding"].split()[0] not in (env.goal.object, "nothing"):
-                assert env.expert(0.0).thought.endswith(" away")
             elif best.startswith("go to "):
-                assert useful == "nothing" or best == f"go to {place}"
+                assert useful == "nothing"
             _, _, ended, _, info = env.step(chosen)
             told += info["text"]
     assert taken
-
-
-def test_what_is_known_elsewhere_is_told_with_its_place(make: Make) -> None:
-    env = make(task_types=[TASKS[1]])
-    _, info = env.reset(seed=0)
-    while not (best := info["legal_actions"][(action := env.expert(0.0).action)]).startswith("use"):
-        info = env.step(action)[-1]
-    lamp, place = best.removeprefix("use "), info["facts"]["place"]
-    assert info["facts"]["looking for"] == f"a {env.goal.lamp}: {lamp}"
-    away = next(n for n, each in enumerate(info["legal_actions"]) if each.startswith("go to "))
-    info = env.step(away)[-1]
-    assert info["facts"]["looking for"] == f"a {env.goal.lamp}: {lamp} at {place}"
 
 
 def test_task_types_choose_games(make: Make) -> None:
