@@ -3,11 +3,13 @@
 Both read the same conversations in the same batch and write replies of the same length. The
 baseline is what a loop around `model.generate` does: every turn it is given everything so far,
 left-padded, images included; within the turn it uses its own cache. Then games whose turns differ
-in length, those of like length fed together against all padded to the longest.
+in length, those of like length fed together against all padded to the longest; and a cache that
+grows into spare columns against one that is copied for every token.
 """
 
 import argparse
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,10 +21,11 @@ import numpy as np
 import torch
 from bench_model import observation, print_table, random_policy, seconds
 from matplotlib import pyplot
+from transformers.cache_utils import DynamicLayer
 
 from gflowvlm.batch import Row
 from gflowvlm.episode import Observation
-from gflowvlm.policy import alike
+from gflowvlm.policy import alike, past
 from gflowvlm.policy.base import EpisodeKey
 from gflowvlm.policy.vlm import VLMPolicy
 
@@ -104,17 +107,18 @@ def uneven(game: int, turn: int) -> Observation:
     return replace(observation(game, turn), text="look " * words)
 
 
-def measure_uneven(policy: VLMPolicy, games: int, arguments: argparse.Namespace) -> float:
-    """How many times faster uneven games are played where like goes with like."""
-    turns, device = arguments.turns, arguments.device
+def times_faster(
+    play_once: Callable[[], float], without: Callable[[], AbstractContextManager[Any]], repeats: int
+) -> float:
+    """How many times faster games are played than without something."""
 
-    def spent(worth: int) -> float:
-        with patch.object(alike, "WORTH", worth):
-            return sum(play(policy, games, turns, device, uneven)[0])
+    def spent_without() -> float:
+        with without():
+            return play_once()
 
-    spent(alike.WORTH)  # warm up
-    runs = [(spent(2**60), spent(alike.WORTH)) for _ in range(arguments.repeats)]
-    return median(padded for padded, _ in runs) / median(grouped for _, grouped in runs)
+    play_once()  # warm up
+    runs = [(spent_without(), play_once()) for _ in range(repeats)]
+    return median(slow for slow, _ in runs) / median(fast for _, fast in runs)
 
 
 def draw(turns: list[int], ratios: list[float], file: Path) -> None:
@@ -152,9 +156,19 @@ def main() -> None:
     print(f"{arguments.turns} turns: collection is {ratios[-1]:.1f} times faster than generate")
     draw(turns, ratios, arguments.plot)
     print(f"plot: {arguments.plot}")
+    in_groups = partial(patch.object, alike, "WORTH", 2**60)  # without: all padded to the longest
+    in_place = partial(patch.object, past, "RoomyLayer", DynamicLayer)  # without: all copied
     for games in (arguments.games, 8 * arguments.games):
-        ratio = measure_uneven(policy, games, arguments)
-        print(f"{games} games with turns of 1 to 100 words: {ratio:.2f} times faster in groups")
+        for observe, without, said in (
+            (uneven, in_groups, "turns of 1 to 100 words: {:.2f} times faster in groups"),
+            (observation, in_place, "even turns: {:.2f} times faster with spare columns"),
+        ):
+
+            def play_once(games: int = games, observe: Any = observe) -> float:
+                return sum(play(policy, games, arguments.turns, arguments.device, observe)[0])
+
+            ratio = times_faster(play_once, without, arguments.repeats)
+            print(f"{games} games with {said.format(ratio)}")
 
 
 if __name__ == "__main__":

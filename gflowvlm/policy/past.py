@@ -8,6 +8,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+SPARE = 64  # columns: most replies
 
 
 @dataclass(eq=False)
@@ -22,7 +25,7 @@ class Past:
     def empty(cls, rows: int, device: torch.device) -> Self:
         """Of sequences without a token."""
         mask = torch.zeros(rows, 0, dtype=torch.long, device=device)
-        return cls(DynamicCache(), mask, mask.new_zeros(rows))
+        return cls(_cache_of([]), mask, mask.new_zeros(rows))
 
     def keep(self, rows: Sequence[int] | None = None) -> None:
         """Keep some rows, perhaps several times, and move their holes to the left, in place.
@@ -95,5 +98,42 @@ def joined(parts: Sequence[Past], rows: Sequence[Sequence[int]]) -> Past:
 
 def _cache_of(layers: list[Any]) -> DynamicCache:
     cache = DynamicCache()
-    cache.layers = layers
+    cache.layers, cache.layer_class_to_replicate = layers, RoomyLayer
     return cache
+
+
+class RoomyLayer(DynamicLayer):
+    """Grows into spare columns, where its parent copies all that it holds for every token.
+
+    Who copies a layer and lets both grow has to give one of them tensors of its own.
+    """
+
+    _rooms: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Take in [B, heads, new, head size] keys and values; all there are, new ones last."""
+        if torch.is_grad_enabled():
+            return super().update(key_states, value_states, *args, **kwargs)
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None
+        assert self.values is not None
+        keys, values = self._rooms
+        keys, self.keys = _grown(keys, self.keys, key_states)
+        values, self.values = _grown(values, self.values, value_states)
+        self._rooms = keys, values
+        return self.keys, self.values
+
+
+def _grown(room: Tensor | None, held: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
+    """(room, its part in use): `held`, which lies in `room` or else is moved, with `new` behind."""
+    used = held.shape[2] if held.numel() else 0
+    end = used + new.shape[2]
+    if room is None or room.data_ptr() != held.data_ptr() or end > room.shape[2]:
+        room = new.new_empty(*new.shape[:2], end + SPARE, new.shape[3])
+        if used:
+            room[:, :, :used] = held
+    room[:, :, used:end] = new
+    return room, room[:, :, :end]
