@@ -66,9 +66,10 @@ def test_rows_of_an_episode_are_made_when_it_is_asked_for_and_named_by_their_num
         made.append(conversation.episode)
         return row
 
-    rows = [*dataset]
-    rows[4]["images"] = []
-    broken = Dataset.from_list(rows, features=dataset.features)
+    def without_picture(images: list[Any], number: int) -> dict[str, list[Any]]:
+        return {"images": [] if number == 4 else images}
+
+    broken = dataset.map(without_picture, with_indices=True, input_columns="images")
     episodes = StoredEpisodes(dataset=broken, places=rows_of_episodes(broken), row=row_of)
     assert (len(episodes), made) == (3, [])
     assert episodes[0] == [row, row]
