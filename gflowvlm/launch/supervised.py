@@ -21,6 +21,7 @@ from gflowvlm.baselines.expert import conversations_of, expert_games
 from gflowvlm.batch import Row
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
+from gflowvlm.errors import UserError
 from gflowvlm.pocket.pictures import Pen
 from gflowvlm.pocket.skills import converse
 from gflowvlm.policy.expert import WHOLE_REPLY, TaughtTurn
@@ -41,6 +42,7 @@ class StoredEpisodes(Sequence[Sequence[Row]]):
     any size would not fit into memory.
     """
 
+    folder: Path  # where it lies
     dataset: Dataset
     places: Sequence[range]  # of each episode's rows in the data set
     row: Callable[[Conversation], Row]
@@ -55,7 +57,10 @@ class StoredEpisodes(Sequence[Sequence[Row]]):
         Raises:
             UserError: they are no conversations that can be learned from.
         """
-        return [self.row(each) for each in from_dataset(self.dataset, self.places[index])]
+        try:
+            return [self.row(each) for each in from_dataset(self.dataset, self.places[index])]
+        except UserError as error:
+            raise UserError(f"{self.folder}: {error}: mend the row, then --resume") from error
 
 
 def supervised_episodes(
@@ -69,8 +74,10 @@ def supervised_episodes(
         parts = section.loss_on if conversation.source == EXPERT else WHOLE_REPLY
         return policy.row_of_turns(conversation.turns, loss_on=parts)
 
-    dataset = _stored(store_dataset(config, section, processes))
-    return StoredEpisodes(dataset=dataset, places=rows_of_episodes(dataset), row=row)
+    folder = store_dataset(config, section, processes)
+    dataset = _stored(folder)
+    places = rows_of_episodes(dataset)
+    return StoredEpisodes(folder=folder, dataset=dataset, places=places, row=row)
 
 
 def store_dataset(config: RunConfig, section: SupervisedFineTuning, processes: Processes) -> Path:

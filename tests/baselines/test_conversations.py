@@ -70,11 +70,12 @@ def test_rows_of_an_episode_are_made_when_it_is_asked_for_and_named_by_their_num
         return {"images": [] if number == 4 else images}
 
     broken = dataset.map(without_picture, with_indices=True, input_columns="images")
-    episodes = StoredEpisodes(dataset=broken, places=rows_of_episodes(broken), row=row_of)
+    places = rows_of_episodes(broken)
+    episodes = StoredEpisodes(folder=Path("games"), dataset=broken, places=places, row=row_of)
     assert (len(episodes), made) == (3, [])
     assert episodes[0] == [row, row]
     assert made == [0, 0]
-    with pytest.raises(UserError, match=r"row 4: .*one image"):
+    with pytest.raises(UserError, match=r"games: row 4: .*one image .* --resume"):
         episodes[2]
 
 
