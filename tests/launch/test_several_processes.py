@@ -84,12 +84,9 @@ def require_equal_runs(one: Path, two: Path) -> None:
         if not (one / "adapter" / file).exists():
             continue
         expected, found = (load_file(run / "adapter" / file) for run in (one, two))
-        assert found.keys() == expected.keys()
-        # Adam divides by the gradient's own size, so where that is nothing but rounding, which is
-        # the machine's, an entry may differ by the learning rate (2e-3) in every update.
-        apart = torch.cat([(found[name] - expected[name]).abs().flatten() for name in expected])
-        assert apart.max() < 6e-3
-        assert (apart > 5e-4).float().mean() < 1e-3
+        # Adam divides by the gradient's own size, so where that is nothing but rounding, an entry
+        # may differ by a share of the learning rate (2e-3, the length of one of its steps).
+        torch.testing.assert_close(found, expected, atol=5e-4, rtol=1e-3)
     figures = [
         # the entropy of replies moves with padding, in the seventh digit
         json.loads((run / "evaluation.json").read_text(), parse_float=lambda n: round(float(n), 4))
