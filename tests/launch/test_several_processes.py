@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -80,19 +81,35 @@ def require_equal_runs(one: Path, two: Path) -> None:
         assert alone.keys() == together.keys()
         for name in alone.keys() - {"seconds_prepare", "seconds_step"}:
             assert together[name] == pytest.approx(alone[name], rel=1e-3, abs=1e-4), name
-    for file in ("adapter_model.safetensors", "heads.safetensors"):
-        if not (one / "adapter" / file).exists():
-            continue
-        expected, found = (load_file(run / "adapter" / file) for run in (one, two))
-        # Adam divides by the gradient's own size, so where that is nothing but rounding, an entry
-        # may differ by a share of the learning rate (2e-3, the length of one of its steps).
-        torch.testing.assert_close(found, expected, atol=5e-4, rtol=1e-3)
-    figures = [
-        # the entropy of replies moves with padding, in the seventh digit
-        json.loads((run / "evaluation.json").read_text(), parse_float=lambda n: round(float(n), 4))
+    weights = [
+        load_file(run / "adapter" / "adapter_model.safetensors")
+        | (load_file(heads) if (heads := run / "adapter" / "heads.safetensors").exists() else {})
         for run in (one, two)
     ]
-    assert figures[0] == figures[1]
+    assert weights[0].keys() == weights[1].keys()
+    off = torch.cat(
+        [
+            ~torch.isclose(weights[1][name], expected, atol=5e-4, rtol=1e-3).flatten()
+            for name, expected in weights[0].items()
+        ]
+    )
+    # Adam divides by the gradient's own size: where that is nothing but rounding, an entry may
+    # differ by a step of it (2e-3). Such are few; a wrong gradient moves all of them.
+    assert off.sum() <= off.numel() / 10_000
+    require_equal_figures(*(json.loads((r / "evaluation.json").read_text()) for r in (one, two)))
+
+
+def require_equal_figures(one: Any, two: Any) -> None:
+    """The same figures, but that the entropy of replies moves a little with padding."""
+    if isinstance(one, dict):
+        assert one.keys() == two.keys()
+        for name in one:
+            require_equal_figures(one[name], two[name])
+    elif isinstance(one, list):
+        for pair in zip(one, two, strict=True):
+            require_equal_figures(*pair)
+    else:
+        assert two == (pytest.approx(one, abs=1e-3) if isinstance(one, float) else one)
 
 
 def test_torchrun_trains_as_one_process_does_and_one_resumes_what_two_began(tmp_path: Path) -> None:

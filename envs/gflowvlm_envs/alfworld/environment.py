@@ -14,6 +14,7 @@ from gflowvlm_envs.alfworld.expert import Intention, Planner
 from gflowvlm_envs.alfworld.games import require_packages
 from gflowvlm_envs.alfworld.memory import Memory
 from gflowvlm_envs.alfworld.move import Move
+from gflowvlm_envs.alfworld.notes import MIDDLE, notes
 from gflowvlm_envs.alfworld.search import search
 from gflowvlm_envs.alfworld.world import (
     Goal,
@@ -48,8 +49,10 @@ class ALFWorld(HouseholdGame):
     and the task, which `info["task"]` holds. `info["facts"]` holds `place`, `holding`
     and `looking for`, as the engine has told them. The last is the kind that is looked for and what
     of it is known to be where the player stands (`a mug: mug 2`, `a mug: nothing`); once the goal's
-    object is held it is about the goal's lamp, or `nothing`. `info["progress"]` is the share of the
-    goal's conditions that hold, `info["task_type"]` one of ALFWorld's six.
+    object is held it is about the goal's lamp, or `nothing`. With `notes`, which tell the others,
+    it is the only fact, and of all that is known (`a mug: mug 2 at shelf 1`).
+    `info["progress"]` is the share of the goal's conditions that hold, `info["task_type"]` one of
+    ALFWorld's six.
 
     ## Rewards
     +50 for the step that wins, and +1 for each condition of the goal that comes to hold, -1 for
@@ -73,6 +76,8 @@ class ALFWorld(HouseholdGame):
     - `image_size`: side of the image in pixels, at least 64; 336.
     - `render_mode`: None or `rgb_array`.
     - `reminder`: whether the text of every step ends with the task, for players who forget; False.
+    - `notes`: whether every text ends with notes of what has been told: where the player is, what
+      it carries, where known things of use are, the likeliest places not yet looked into; False.
 
     `splits` names the three splits. `generated` says whether the games were generated: results on
     such games are not results on ALFWorld's own.
@@ -91,6 +96,7 @@ class ALFWorld(HouseholdGame):
         image_size: int = 336,
         render_mode: str | None = None,
         reminder: bool = False,
+        notes: bool = False,
     ) -> None:
         """See the class for the arguments."""
         if expert not in EXPERTS:
@@ -99,7 +105,7 @@ class ALFWorld(HouseholdGame):
             )
         require_packages()
         super().__init__(split, data, task_types, limit, image_size, render_mode)
-        self.expert_kind, self.reminder = expert, reminder
+        self.expert_kind, self.reminder, self.notes = expert, reminder, notes
         self._engine: Any = None  # gflowvlm_envs.alfworld.engine.Engine
 
     @property
@@ -131,6 +137,7 @@ class ALFWorld(HouseholdGame):
         self._memory = Memory(house=self._house)
         self._steps, self._ended = 0, False
         self._look()
+        self._note()
         return self._draw(), self._info()
 
     def step(
@@ -146,6 +153,7 @@ class ALFWorld(HouseholdGame):
         self._steps += 1
         self._look()
         self._memory.learn(move, self._now)
+        self._note()
         won = self._engine.won
         self._ended = won or self._steps >= self.limit
         reward = WIN * won + self._subgoals[0] - before
@@ -162,7 +170,7 @@ class ALFWorld(HouseholdGame):
                 f"{self._game}: the expert knows no way to the goal; it plays games that can be won"
             )
         action = with_mistakes(best, self._commands, mistakes, self.np_random)
-        thought = intention.reason if action == best else f"try to {moves[action].command}"
+        thought = intention.reason if action == best else "do something else"
         return ExpertMove(thought, action)
 
     def close(self) -> None:
@@ -194,23 +202,30 @@ class ALFWorld(HouseholdGame):
         self._commands = tuple(move.command for move in self._engine.moves)
         self._subgoals = subgoals(self._goal, self._house, self._now)
 
+    def _note(self) -> None:
+        """Plan on what has been told; end the text with that, where notes are kept."""
+        now = self._memory.belief(self._now.at)
+        self._told = Planner(goal=self._goal, house=self._house, now=now)
+        if self.notes:
+            self._text += f" {notes(self._memory, self._told)}"
+
     def _intention(self) -> Intention | None:
-        oracle = self.expert_kind == "oracle"
-        now = self._now if oracle else self._memory.belief(self._now.at)
-        planned = Planner(goal=self._goal, house=self._house, now=now).next()
-        return planned or (None if oracle else search(self._goal, self._memory, now))
+        if self.expert_kind == "oracle":
+            return Planner(goal=self._goal, house=self._house, now=self._now).next()
+        told = self._told
+        return told.next() or search(told.sought(), self._memory, told.now, self.np_random)
 
     def _facts(self) -> dict[str, str]:
-        names, memory = self._house.names, self._memory
-        told = memory.belief(self._now.at)
-        planner = Planner(goal=self._goal, house=self._house, now=told)
-        here = [thing for thing in planner.wanted() if told.inside[thing] == memory.here]
-        kind = planner.sought()
-        found = names[here[0]] if here else "nothing"
+        names, memory, told = self._house.names, self._memory, self._told
+        inside, kind, wanted = told.now.inside, told.sought(), told.wanted()
+        if self.notes:
+            known = [f"{names[thing]} at {names[inside[thing]]}" for thing in wanted]
+            return {"looking for": _known(kind, known)}
+        here = [names[thing] for thing in wanted if inside[thing] == memory.here]
         return {
-            "place": names[memory.here] if memory.here else "the middle of the room",
+            "place": names[memory.here] if memory.here else MIDDLE,
             "holding": names[memory.held] if memory.held else "nothing",
-            "looking for": f"a {kind}: {found}" if kind else "nothing",
+            "looking for": _known(kind, here),
         }
 
     def _info(self) -> dict[str, Any]:
@@ -230,3 +245,8 @@ class ALFWorld(HouseholdGame):
 
     def _draw(self) -> NDArray[np.uint8]:
         return drawing.pixels(picture.draw(picture.view_of(self._memory), self.image_size))
+
+
+def _known(kind: str, things: Sequence[str]) -> str:
+    """The kind that is looked for and the first of what is known of it."""
+    return f"a {kind}: {things[0] if things else 'nothing'}" if kind else "nothing"

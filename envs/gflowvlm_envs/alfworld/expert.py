@@ -58,10 +58,13 @@ class Planner:
         return self.goal.lamp if self._holds_wanted else self.goal.object
 
     def wanted(self) -> list[str]:
-        """Which of that kind are looked for."""
+        """Which of that kind are looked for, the nearest first."""
+        return sorted(self._wanted(), key=lambda thing: self._moves_to(self.now.inside[thing]))
+
+    def _wanted(self) -> list[str]:
+        things = [t for t in self.house.of_kind(self.sought()) if t in self.now.inside]
         if self._holds_wanted:
-            return [lamp for lamp in self.house.of_kind(self.goal.lamp) if lamp in self.now.inside]
-        things = [t for t in self.house.of_kind(self.goal.object) if t in self.now.inside]
+            return things
         if self.goal.task in STATIONS:
             treated = treatments(self.now)[self.goal.task]
             return [t for t in things if t in treated] or things
@@ -88,7 +91,7 @@ class Planner:
         return self._put(held, where, f"place the {self.goal.object}")
 
     def _carry_to_lamp(self, held: str) -> Intention | None:
-        lamp = self._nearest_thing(self.wanted())
+        lamp = next(iter(self.wanted()), None)
         if lamp is None:
             return None
         where, reason = self.now.inside[lamp], f"light the {self.goal.object}"
@@ -96,7 +99,7 @@ class Planner:
 
     def _fetch(self) -> Intention | None:
         """Take the object that is nearest, one already treated before all others."""
-        thing = self._nearest_thing(self.wanted())
+        thing = next(iter(self.wanted()), None)
         if thing is None:
             return None
         where, reason = self.now.inside[thing], f"take the {self.goal.object}"
@@ -139,9 +142,6 @@ class Planner:
     def _nearest(self, places: Iterable[str]) -> str | None:
         """The place that takes the fewest moves to deal with, the first by name among equals."""
         return min(places, key=self._moves_to, default=None)
-
-    def _nearest_thing(self, things: Iterable[str]) -> str | None:
-        return min(things, key=lambda thing: self._moves_to(self.now.inside[thing]), default=None)
 
     def _moves_to(self, place: str) -> int:
         closed = place in self.house.openable and place not in self.now.opened
