@@ -93,7 +93,7 @@ def test_a_mistaken_expert_finds_back_and_says_what_it_errs_in(make: Make) -> No
         ended = False
         while not ended:
             move = env.expert(0.3)
-            wrong += move.thought == f"try to {info['legal_actions'][move.action]}"
+            wrong += move.thought == "do something else"
             _, _, ended, _, info = env.step(move.action)
         won += info["success"]
     assert won == len(env.games.paths)
@@ -113,23 +113,73 @@ def test_a_searcher_needs_no_more_than_it_has_been_told(make: Make) -> None:
     assert steps["steps"] > 1.5 * shortest["steps"]
 
 
-def test_a_searcher_takes_places_of_a_kind_in_the_order_in_which_they_were_named(
+def test_a_searcher_takes_any_of_the_three_places_that_are_likeliest(make: Make) -> None:
+    env, taken = make(expert="searcher", limit=100, notes=True), Counter[int]()
+    for game in env.games.paths:
+        _, info = env.reset(seed=0, options={"game": game})
+        while (move := env.expert(0.0)).thought.startswith("find"):
+            places = info["text"].rpartition("; to look into: ")[2].rstrip(".").split(", ")
+            verb, _, place = info["legal_actions"][move.action].rpartition(" to ")
+            if verb == "go":
+                taken[places.index(place)] += 1
+            else:  # what is at hand comes first
+                assert info["legal_actions"][move.action].split(" ", 1)[1] in places
+            assert len(places) <= 3
+            info = env.step(move.action)[-1]
+    assert {*taken} == {0, 1, 2}
+
+
+def test_likelier_places_are_those_that_may_hold_it_then_open_ones_as_they_were_named(
     make: Make,
 ) -> None:
-    env, compared = make(expert="searcher", limit=100), 0
+    env = make(notes=True)
     for game in env.games.paths:
         _, info = env.reset(options={"game": game})
-        told = [name.removeprefix("a ") for name in re.findall(r"\ba \w+ \d+", info["text"])]
-        looked: dict[str, list[int]] = {}
-        while (move := env.expert(0.0)).thought.startswith("find"):
-            verb, _, place = info["legal_actions"][move.action].partition(" to ")
-            if verb == "go":
-                looked.setdefault(place.split()[0], []).append(told.index(place))
-            info = env.step(move.action)[-1]
-        for places in looked.values():
-            assert places == sorted(places)
-            compared += len(places) > 1
-    assert compared
+        told = re.findall(r"\ba (\w+ \d+)", info["text"].partition(" You are at ")[0])
+        house, kind = env._house, env.goal.object
+        ids = {house.names[each]: each for each in house.receptacles}
+        fitting = [n for n in told if (house.kinds[ids[n]], kind) in house.holds_kind]
+        likely = sorted(fitting, key=lambda name: ids[name] in house.openable)
+        places = info["text"].rpartition("; to look into: ")[2].rstrip(".").split(", ")
+        assert places[: len(likely)] == likely[:3]
+
+
+def test_notes_tell_what_the_words_have_told_and_change_nothing_else(make: Make) -> None:
+    env = make(task_types=[TASKS[5]], expert="searcher", notes=True)
+    plain = make(task_types=[TASKS[5]], expert="searcher")
+    _, info = env.reset(seed=1)
+    _, plainly = plain.reset(seed=1)
+    known, said, placed = info["text"], "", 0
+    while not info["success"]:
+        told = plainly["text"]
+        assert info["text"].startswith(told + " You are at ")
+        known += told
+        said = info["text"].removeprefix(told)
+        facts = plainly["facts"]
+        assert said.startswith(f" You are at {facts['place']}, carrying {facts['holding']}")
+        for name in re.findall(r"\w+ \d+", said):
+            assert name in known
+        seen = info["facts"]["looking for"]
+        assert seen == "nothing" or f"; {seen}" in said
+        if not facts["looking for"].endswith("nothing"):
+            assert seen == f"{facts['looking for']} at {facts['place']}"
+        placed += "; placed: " in said
+        action = env.expert(0.2).action
+        assert info["legal_actions"] == plainly["legal_actions"]
+        info, plainly = env.step(action)[-1], plain.step(action)[-1]
+    assert placed
+
+
+def test_notes_tell_the_state_of_what_was_treated(make: Make) -> None:
+    for task, mark in zip(TASKS[2:5], ("clean", "hot", "cold"), strict=True):
+        env = make(task_types=[task], notes=True)
+        _, info = env.reset(seed=0)
+        said = ""
+        while not info["success"]:
+            info = env.step(env.expert(0.0).action)[-1]
+            said += info["text"]
+        assert re.search(rf", carrying {mark} {env.goal.object} \d+\.", said)
+        assert info["text"].rpartition("; a ")[2].startswith(f"{env.goal.object}: {mark} ")
 
 
 def test_the_limit_ends_a_game_as_a_failure(make: Make) -> None:
