@@ -1,5 +1,6 @@
 """The rows of supervised fine-tuning: an expert's games, with general skills mixed in."""
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,15 +22,16 @@ from gflowvlm.baselines.expert import conversations_of, expert_games
 from gflowvlm.batch import Row
 from gflowvlm.config.schema import RunConfig
 from gflowvlm.config.supervised import SupervisedFineTuning
-from gflowvlm.errors import UserError
+from gflowvlm.errors import ContextExceeded, UserError
 from gflowvlm.pocket.pictures import Pen
 from gflowvlm.pocket.skills import converse
-from gflowvlm.policy.expert import WHOLE_REPLY, TaughtTurn
+from gflowvlm.policy.expert import WHOLE_REPLY, LossOn, TaughtTurn
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.processes import Processes
 from gflowvlm.rollouts.environments import facts_of, make_environment
 from gflowvlm.rollouts.plan import plan_groups
 
+LOG = logging.getLogger(__name__)
 DATA_FOLDER = "data"
 LONGEST_GENERAL_CONVERSATION = 8  # turns
 
@@ -72,12 +74,38 @@ def supervised_episodes(
 
     def row(conversation: Conversation) -> Row:
         parts = section.loss_on if conversation.source == EXPERT else WHOLE_REPLY
-        return policy.row_of_turns(conversation.turns, loss_on=parts)
+        return longest_row(policy, conversation, parts)
 
     folder = store_dataset(config, section, processes)
     dataset = _stored(folder)
     places = rows_of_episodes(dataset)
     return StoredEpisodes(folder=folder, dataset=dataset, places=places, row=row)
+
+
+def longest_row(policy: VLMPolicy, conversation: Conversation, loss_on: LossOn) -> Row:
+    """The row of a conversation, or of as many of its first turns as the model can read.
+
+    An expert's game may be longer than the context, and what it begins with is right all the same.
+    Every cut is told in a line of the log.
+
+    Raises:
+        ContextExceeded: even the first turn is too long.
+    """
+    turns = list(conversation.turns)
+    while True:
+        try:
+            row = policy.row_of_turns(turns, loss_on=loss_on)
+            break
+        except ContextExceeded:
+            if len(turns) <= 1:
+                raise
+            turns.pop()
+    if cut := len(conversation.turns) - len(turns):
+        LOG.warning(
+            f"episode {conversation.episode}: its last {cut} of {len(conversation.turns)} turns "
+            f"lie beyond the model's context of {policy.context_tokens} tokens; they do not count"
+        )
+    return row
 
 
 def store_dataset(config: RunConfig, section: SupervisedFineTuning, processes: Processes) -> Path:

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from gflowvlm.baselines.conversations import Conversation
 from gflowvlm.episode import Observation
-from gflowvlm.errors import UserError
+from gflowvlm.errors import ContextExceeded, UserError
+from gflowvlm.launch.supervised import longest_row
 from gflowvlm.policy.base import EpisodeKey
+from gflowvlm.policy.expert import WHOLE_REPLY, TaughtTurn
 from gflowvlm.policy.vlm import VLMPolicy
 from gflowvlm.prompting.reply import format_reply
 
@@ -51,3 +55,23 @@ def test_a_sequence_beyond_the_context_is_refused_in_one_line(
     tiny = adapted(llava_folder, context_tokens=first - 1).session([EpisodeKey(7, 0)])
     with pytest.raises(UserError, match=f"prompt or game of {first} tokens"):
         tiny.reply({0: seen})
+
+
+def test_of_a_stored_game_beyond_the_context_the_first_turns_count(
+    llava_folder: Path, adapted: MakePolicy, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture = np.zeros((8, 8, 3), np.uint8)
+    turns = [TaughtTurn(image=picture, text=text, reply="so it is") for text in "abc"]
+    game = Conversation(source="expert", episode=9, turns=turns)
+    begun = Conversation(source="expert", episode=9, turns=turns[:2])
+    policy = adapted(llava_folder)
+    tokens = len(longest_row(policy, begun, WHOLE_REPLY).input_ids)
+    assert not caplog.messages
+    short = adapted(llava_folder, context_tokens=tokens)
+    assert len(longest_row(short, game, WHOLE_REPLY).input_ids) == tokens
+    assert caplog.messages == [
+        f"episode 9: its last 1 of 3 turns lie beyond the model's context of {tokens} tokens; "
+        "they do not count"
+    ]
+    with pytest.raises(ContextExceeded):
+        longest_row(adapted(llava_folder, context_tokens=4), game, WHOLE_REPLY)
