@@ -170,7 +170,7 @@ class ALFWorld(HouseholdGame):
                 f"{self._game}: the expert knows no way to the goal; it plays games that can be won"
             )
         action = with_mistakes(best, self._commands, mistakes, self.np_random)
-        thought = intention.reason if action == best else "do something else"
+        thought = intention.reason if action == best else "look around"
         return ExpertMove(thought, action)
 
     def close(self) -> None:

@@ -13,37 +13,37 @@ MIDDLE = "the middle of the room"
 def notes(memory: Memory, planner: Planner) -> str:
     """Where the player is, what it carries, what of use it knows, and where to look next.
 
-    "You are at shelf 2, carrying nothing; a mug: clean mug 1 at shelf 2; to look into: drawer 1."
-    Once all that the task needs is in hand there is nothing to look for, and the last two are gone.
+    "You are at shelf 2, carrying nothing; a mug: mug 1 at shelf 2; to look into: drawer 1." Once
+    all that the task needs is in hand there is nothing to look for: "You are at sinkbasin 1,
+    carrying clean mug 1."
 
     Args:
         memory: what has been told.
         planner: plans on that alone.
     """
     names, sought = memory.house.names, planner.sought()
-    held = _called(names, memory, memory.held) if memory.held else "nothing"
     here = names[memory.here] if memory.here else MIDDLE
-    told = [f"You are at {here}, carrying {held}"]
+    told = [f"You are at {here}, carrying {_carried(memory)}"]
     if sought:
-        inside = planner.now.inside
         wanted = planner.wanted()
-        told.append(f"a {sought}: {_placed(names, memory, wanted, inside)}")
-        brought = [t for t in memory.house.of_kind(sought) if t in inside and t not in wanted]
+        told.append(f"a {sought}: {_placed(names, wanted, planner)}")
+        known = [thing for thing in memory.house.of_kind(sought) if thing in planner.now.inside]
+        brought = [thing for thing in known if thing not in wanted]
         if brought and planner.goal.task == TASKS[5]:
-            told.append(f"placed: {_placed(names, memory, brought, inside)}")
+            told.append(f"placed: {_placed(names, brought, planner)}")
         left = ", ".join(names[place] for place in likeliest(sought, memory))
         told.append(f"to look into: {left or 'nothing'}")
     return "; ".join(told) + "."
 
 
-def _placed(
-    names: Mapping[str, str], memory: Memory, things: Iterable[str], inside: Mapping[str, str]
-) -> str:
-    known = [f"{_called(names, memory, thing)} at {names[inside[thing]]}" for thing in things]
-    return ", ".join(known) or "nothing"
-
-
-def _called(names: Mapping[str, str], memory: Memory, thing: str) -> str:
+def _carried(memory: Memory) -> str:
     """Its name after what is known of its state: "clean mug 2"."""
-    marks = [mark for mark in (CLEAN, HOT, COLD, SLICED) if mark in memory.marks_of(thing)]
-    return " ".join((*marks, names[thing]))
+    if memory.held is None:
+        return "nothing"
+    marks = [mark for mark in (CLEAN, HOT, COLD, SLICED) if mark in memory.marks_of(memory.held)]
+    return " ".join((*marks, memory.house.names[memory.held]))
+
+
+def _placed(names: Mapping[str, str], things: Iterable[str], planner: Planner) -> str:
+    places = planner.now.inside
+    return ", ".join(f"{names[thing]} at {names[places[thing]]}" for thing in things) or "nothing"

@@ -93,7 +93,7 @@ def test_a_mistaken_expert_finds_back_and_says_what_it_errs_in(make: Make) -> No
         ended = False
         while not ended:
             move = env.expert(0.3)
-            wrong += move.thought == "do something else"
+            wrong += move.thought == "look around"
             _, _, ended, _, info = env.step(move.action)
         won += info["success"]
     assert won == len(env.games.paths)
@@ -179,7 +179,6 @@ def test_notes_tell_the_state_of_what_was_treated(make: Make) -> None:
             info = env.step(env.expert(0.0).action)[-1]
             said += info["text"]
         assert re.search(rf", carrying {mark} {env.goal.object} \d+\.", said)
-        assert info["text"].rpartition("; a ")[2].startswith(f"{env.goal.object}: {mark} ")
 
 
 def test_the_limit_ends_a_game_as_a_failure(make: Make) -> None:
