@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from gflowvlm_envs.alfworld.expert import Planner
 from gflowvlm_envs.alfworld.memory import CLEAN, COLD, HOT, SLICED, Memory
 from gflowvlm_envs.alfworld.search import likeliest
-from gflowvlm_envs.alfworld.world import TASKS
+from gflowvlm_envs.alfworld.world import TASKS, treatments
 
 MIDDLE = "the middle of the room"
+_TREATED = {TASKS[2]: CLEAN, TASKS[3]: HOT, TASKS[4]: COLD}
 
 
 def notes(memory: Memory, planner: Planner) -> str:
@@ -15,7 +16,7 @@ def notes(memory: Memory, planner: Planner) -> str:
 
     "You are at shelf 2, carrying nothing; a mug: mug 1 at shelf 2; to look into: drawer 1." Once
     all that the task needs is in hand there is nothing to look for: "You are at sinkbasin 1,
-    carrying clean mug 1."
+    carrying mug 1, not clean.", and a step later "carrying clean mug 1."
 
     Args:
         memory: what has been told.
@@ -23,7 +24,7 @@ def notes(memory: Memory, planner: Planner) -> str:
     """
     names, sought = memory.house.names, planner.sought()
     here = names[memory.here] if memory.here else MIDDLE
-    told = [f"You are at {here}, carrying {_carried(memory)}"]
+    told = [f"You are at {here}, carrying {_carried(memory, planner)}"]
     if sought:
         wanted = planner.wanted()
         told.append(f"a {sought}: {_placed(names, wanted, planner)}")
@@ -36,12 +37,17 @@ def notes(memory: Memory, planner: Planner) -> str:
     return "; ".join(told) + "."
 
 
-def _carried(memory: Memory) -> str:
-    """Its name after what is known of its state: "clean mug 2"."""
-    if memory.held is None:
+def _carried(memory: Memory, planner: Planner) -> str:
+    """Its name with what is known of its state, and what it lacks of the state that is asked for."""
+    held, task = memory.held, planner.goal.task
+    if held is None:
         return "nothing"
-    marks = [mark for mark in (CLEAN, HOT, COLD, SLICED) if mark in memory.marks_of(memory.held)]
-    return " ".join((*marks, memory.house.names[memory.held]))
+    marks = [mark for mark in (CLEAN, HOT, COLD, SLICED) if mark in memory.marks_of(held)]
+    told = " ".join((*marks, memory.house.names[held]))
+    wanted = memory.house.kinds[held] == planner.goal.object
+    if wanted and task in _TREATED and held not in treatments(planner.now)[task]:
+        return f"{told}, not {_TREATED[task]}"
+    return told
 
 
 def _placed(names: Mapping[str, str], things: Iterable[str], planner: Planner) -> str:

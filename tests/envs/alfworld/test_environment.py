@@ -178,6 +178,7 @@ def test_notes_tell_the_state_of_what_was_treated(make: Make) -> None:
         while not info["success"]:
             info = env.step(env.expert(0.0).action)[-1]
             said += info["text"]
+        assert re.search(rf", carrying {env.goal.object} \d+, not {mark}\.", said)
         assert re.search(rf", carrying {mark} {env.goal.object} \d+\.", said)
 
 
