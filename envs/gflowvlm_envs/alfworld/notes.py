@@ -38,7 +38,7 @@ def notes(memory: Memory, planner: Planner) -> str:
 
 
 def _carried(memory: Memory, planner: Planner) -> str:
-    """Its name with what is known of its state, and what it lacks of the state that is asked for."""
+    """Its name, with what is known of its state and what it lacks of the one asked for."""
     held, task = memory.held, planner.goal.task
     if held is None:
         return "nothing"
