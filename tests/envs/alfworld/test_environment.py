@@ -149,7 +149,7 @@ def test_notes_tell_what_the_words_have_told_and_change_nothing_else(make: Make)
     plain = make(task_types=[TASKS[5]], expert="searcher")
     _, info = env.reset(seed=1)
     _, plainly = plain.reset(seed=1)
-    known, said, placed = info["text"], "", 0
+    known, said, placed = "", "", 0
     while not info["success"]:
         told = plainly["text"]
         assert info["text"].startswith(told + " You are at ")
