@@ -74,14 +74,19 @@ class Planner:
         return things
 
     @property
+    def untreated(self) -> bool:
+        """Whether what is held is wanted clean, hot or cold, and is not so yet."""
+        held, task = self.now.held, self.goal.task
+        return self._holds_wanted and task in STATIONS and held not in treatments(self.now)[task]
+
+    @property
     def _holds_wanted(self) -> bool:
         held = self.now.held
         return held is not None and self.house.kinds[held] == self.goal.object
 
     def _carry(self, held: str) -> Intention | None:
-        station = STATIONS.get(self.goal.task)
-        if station and held not in treatments(self.now)[self.goal.task]:
-            action, kind, word = station
+        if self.untreated:
+            action, kind, word = STATIONS[self.goal.task]
             where = self._nearest(self.house.of_kind(kind))
             reason = f"{word} the {self.goal.object}"
             if where is None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from gflowvlm_envs.alfworld.expert import Planner
 from gflowvlm_envs.alfworld.memory import CLEAN, COLD, HOT, SLICED, Memory
 from gflowvlm_envs.alfworld.search import likeliest
-from gflowvlm_envs.alfworld.world import TASKS, treatments
+from gflowvlm_envs.alfworld.world import TASKS
 
 MIDDLE = "the middle of the room"
 _TREATED = {TASKS[2]: CLEAN, TASKS[3]: HOT, TASKS[4]: COLD}
@@ -39,15 +39,11 @@ def notes(memory: Memory, planner: Planner) -> str:
 
 def _carried(memory: Memory, planner: Planner) -> str:
     """Its name, with what is known of its state and what it lacks of the one asked for."""
-    held, task = memory.held, planner.goal.task
-    if held is None:
+    if memory.held is None:
         return "nothing"
-    marks = [mark for mark in (CLEAN, HOT, COLD, SLICED) if mark in memory.marks_of(held)]
-    told = " ".join((*marks, memory.house.names[held]))
-    wanted = memory.house.kinds[held] == planner.goal.object
-    if wanted and task in _TREATED and held not in treatments(planner.now)[task]:
-        return f"{told}, not {_TREATED[task]}"
-    return told
+    marks = [mark for mark in (CLEAN, HOT, COLD, SLICED) if mark in memory.marks_of(memory.held)]
+    told = " ".join((*marks, memory.house.names[memory.held]))
+    return f"{told}, not {_TREATED[planner.goal.task]}" if planner.untreated else told
 
 
 def _placed(names: Mapping[str, str], things: Iterable[str], planner: Planner) -> str:
