@@ -49,6 +49,8 @@ class Ending(StrEnum):
     """The policy's last reply is DONE; the reward is that of the history it was said at."""
     INVALID_REPLY = "invalid_reply"
     """The policy's last reply names no legal action; counts as a failure."""
+    OUT_OF_ROOM = "out_of_room"
+    """No further reply has room; counts as a failure (environment.out_of_room: lost)."""
     TRUNCATED = "truncated"
     """The collector cut it (context full, shutdown); it has no reward."""
 

@@ -1,6 +1,6 @@
 """Which task is played."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -17,10 +17,15 @@ class EnvironmentConfig(Section):
     train_split: str = Field(default="id", min_length=1)
     """Split of starts that training draws from."""
     max_decisions: int = Field(default=256, ge=1)
-    """An episode that goes on for longer is cut: it is counted (metric `cut`), never rewarded."""
+    """Replies that an episode has room for, if the model's context has no less."""
+    out_of_room: Literal["cut", "lost"] = "cut"
+    """What becomes of an episode without room for a further reply: `cut`, it is counted (metric
+    `cut`), never rewarded; or `lost`, a failure like one that the environment ends, from which the
+    policy learns to be done in time. How much room is left is a function of the history, so that
+    the target's law is as well defined."""
     workers: int = Field(default=0, ge=0)
     """Processes that environments act in while the policy replies to other games, for each process
     that trains; 0 for none, which is faster where a step takes less than a few milliseconds."""
     patience: float = Field(default=60.0, gt=0)
     """Seconds without an answer after which a worker is taken for hung and another one started;
-    the games of a lost worker are cut, like longer ones."""
+    the games of a lost worker are cut."""

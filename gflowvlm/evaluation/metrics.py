@@ -91,8 +91,8 @@ def path_ratio(episodes: Sequence[Episode], experts: Sequence[Episode]) -> float
 
 
 def cut(episodes: Sequence[Episode]) -> int:
-    """Games that ended without a verdict."""
-    return sum(episode.ending is Ending.TRUNCATED for episode in episodes)
+    """Games that neither the environment nor the policy has ended."""
+    return sum(e.ending in (Ending.TRUNCATED, Ending.OUT_OF_ROOM) for e in episodes)
 
 
 def pass_at(episodes: Sequence[Episode], k: int) -> float:

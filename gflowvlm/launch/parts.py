@@ -91,6 +91,7 @@ def build_collector(config: RunConfig, split: str, *, batch_size: int = 64) -> C
         run_seed=config.seed,
         room_needed=2 * config.policy.max_reply_tokens,
         max_decisions=config.environment.max_decisions,
+        out_of_room=config.environment.out_of_room,
         batch_size=batch_size,
         workers=config.environment.workers,
         patience=config.environment.patience,

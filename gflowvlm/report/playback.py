@@ -77,6 +77,8 @@ class Playback:
                 verdict = f"DONE with the goal {'' if episode.success else 'not '}reached, {steps}"
             case Ending.INVALID_REPLY:
                 verdict = f"ended by an invalid reply after {steps}"
+            case Ending.OUT_OF_ROOM:
+                verdict = f"lost after {steps}: no room for a further reply"
             case Ending.TRUNCATED:
                 verdict = f"cut after {steps}: the context is full"
         log_prob = sum(sum(d.reply.log_probs) for d in episode.decisions)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from gflowvlm.batch import Row, up_to_last_state
-from gflowvlm.episode import Episode
+from gflowvlm.episode import Ending, Episode
 from gflowvlm.errors import UserError
 from gflowvlm.policy.base import EpisodeKey, Policy, Session
 from gflowvlm.rollouts.environments import refusals_of
@@ -71,7 +72,8 @@ class Collector:
     split: str
     run_seed: int
     room_needed: int  # tokens a further reply may take; without that room an episode is cut
-    max_decisions: int = 256  # an episode that goes on longer is cut
+    max_decisions: int = 256  # replies that an episode has room for
+    out_of_room: Literal["cut", "lost"] = "cut"  # what becomes of one that needs more
     batch_size: int = 64  # games played side by side
     workers: int = 0  # processes for the environments; 0: this one
     patience: float = 60.0  # seconds without an answer after which a worker is taken for hung
@@ -89,8 +91,9 @@ class Collector:
     ) -> list[Played]:
         """Play all `plans`; results in their order.
 
-        Games that the context cannot hold to their end, that go on beyond `max_decisions` or whose
-        worker is lost come back with `Ending.TRUNCATED` and who cut them.
+        Games whose worker is lost come back with `Ending.TRUNCATED` and who cut them; so do those
+        that the context cannot hold to their end or that go on beyond `max_decisions`, unless they
+        are `lost`, `Ending.OUT_OF_ROOM`.
 
         Raises:
             UserError: a game does not begin.
@@ -165,14 +168,22 @@ class Collector:
             game.settle()
             if game.ending is None and game.decisions:
                 if wave.session.room(slot, game.observation) < self.room_needed:
-                    game.stop(
+                    self._without_room(
+                        game,
                         "the model's full context: shorten the task's limit or "
-                        "policy.max_reply_tokens"
+                        "policy.max_reply_tokens",
                     )
                 elif len(game.decisions) >= self.max_decisions:
-                    game.stop(
+                    self._without_room(
+                        game,
                         f"environment.max_decisions = {self.max_decisions}: let the environment "
-                        "end its games (terminated=True), or allow more"
+                        "end its games (terminated=True), or allow more",
                     )
             if game.ending is not None:
                 del wave.running[slot]
+
+    def _without_room(self, game: Game, why: str) -> None:
+        if self.out_of_room == "lost":
+            game.ending = Ending.OUT_OF_ROOM
+        else:
+            game.stop(why)

@@ -16,6 +16,10 @@ from gflowvlm.episode import Decision, Ending, Episode
 from gflowvlm.errors import UserError
 
 
+FAILED = (Ending.INVALID_REPLY, Ending.OUT_OF_ROOM)
+"""Ends of which the environment knows nothing, so that its return says nothing of them."""
+
+
 @dataclass(frozen=True)
 class LogReward:
     """The log-reward of one episode, un-tempered."""
@@ -53,8 +57,8 @@ class LogLinear:
 
     `decision_cost` is taken for every decision, extra or not. `progress` times the share of the
     goal's conditions that hold accrues meanwhile, and stays with a game that fails. An invalid
-    reply that ends the game is a failure. With `expected`, an end left to chance counts by its mean
-    where the environment knows the probability of success.
+    reply or lack of room that ends the game is a failure. With `expected`, an end left to chance
+    counts by its mean where the environment knows the probability of success.
     """
 
     success: float
@@ -98,8 +102,8 @@ class LogLinear:
 class ExpReturn:
     """`scale` nats per unit of return, as it is earned.
 
-    An invalid reply that ends the game leads to the floor: the environment's own return would
-    reward giving up wherever steps cost something.
+    A game that ends by an invalid reply or without room for one leads to the floor: the
+    environment's own return would reward giving up wherever steps cost something.
     """
 
     scale: float
@@ -110,7 +114,7 @@ class ExpReturn:
         to_date = [0.0]
         for decision in episode.decisions:
             to_date.append(to_date[-1] + self.scale * decision.reward)
-        if episode.ending is Ending.INVALID_REPLY:
+        if episode.ending in FAILED:
             to_date[-1] = self.floor
         return _floored(to_date, self.floor, episode, to_date)
 
@@ -122,7 +126,7 @@ class Paper:
     `distance` is `R = 100 / (steps to go + 1)` (NumberLine), `outcome` is
     `R = max(1e-10, 10 (return + 1))` (Blackjack: won 20, drawn or not over 10, lost 1e-10),
     `return` is the return (ALFWorld: 50 for the goal, 1 for each condition). The paper gives an
-    invalid reply a random action; here it ends the game with the floor.
+    invalid reply a random action; here it ends the game with the floor, as lack of room does.
     """
 
     form: Literal["distance", "outcome", "return"]
@@ -136,7 +140,7 @@ class Paper:
         """
         states = self._distances(episode) if self.form == "distance" else _returns(episode)
         log_reward = [self._log(_PAPER[self.form](state)) for state in states]
-        if episode.ending is Ending.INVALID_REPLY:
+        if episode.ending in FAILED:
             log_reward[-1] = self.floor
         return _floored([0.0, *log_reward[1:]], self.floor, episode, log_reward)
 

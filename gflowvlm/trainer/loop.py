@@ -35,7 +35,7 @@ SHOWN = (
     "nats_per_token",
     "rewards/accuracies",
 )
-SHOWN_IF_ANY = ("cut", "invalid_replies", "shortened_prompts")
+SHOWN_IF_ANY = ("cut", "out_of_room", "invalid_replies", "shortened_prompts")
 
 
 class Method(Protocol):

@@ -1,6 +1,6 @@
 """What the episodes of an update amount to."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from gflowvlm.episode import Ending, Episode
@@ -34,6 +34,8 @@ def outcomes(episodes: Sequence[Episode], log_rewards: Sequence[float]) -> dict[
     ):
         if value is not None:
             values[name] = value
-    if any(episode.ending is Ending.DONE for episode in episodes):
-        values["done"] = sum(e.ending is Ending.DONE for e in episodes) / len(episodes)
+    endings = Counter(episode.ending for episode in episodes)
+    for ending in (Ending.DONE, Ending.OUT_OF_ROOM):
+        if endings[ending]:
+            values[str(ending)] = endings[ending] / len(episodes)
     return values

@@ -139,6 +139,21 @@ def test_who_cut_a_game_is_told() -> None:
     assert whole[0].episode.success
 
 
+def test_a_game_without_room_is_lost_where_that_is_asked_for() -> None:
+    policy = Scripted({0: ["+"] * 10}, room=9)
+    (full,) = collector(out_of_room="lost").collect(policy, [plan(0, FAR)])  # type: ignore[arg-type]
+    way = straight(FAR)
+    short = collector(out_of_room="lost", max_decisions=len(way) - 1)
+    (long,) = short.collect(Scripted({0: way}), [plan(0, FAR)])  # type: ignore[arg-type]
+    for played in (full, long):
+        assert (played.cut, played.episode.ending) == (None, Ending.OUT_OF_ROOM)
+        assert not played.episode.success
+    assert (len(full.episode.decisions), len(long.episode.decisions)) == (1, len(way) - 1)
+    enough = collector(out_of_room="lost", max_decisions=len(way))
+    (won,) = enough.collect(Scripted({0: way}), [plan(0, FAR)])  # type: ignore[arg-type]
+    assert won.episode.success
+
+
 def test_results_come_in_the_order_of_the_plans_whatever_the_batch() -> None:
     seeds = [4, 9, 16, 25, 36]
     plans = [plan(i, seed) for i, seed in enumerate(seeds)]

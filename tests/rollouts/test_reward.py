@@ -91,10 +91,12 @@ def test_progress_accrues_and_a_goal_that_is_reached_counts_no_more() -> None:
         LogLinearReward(success=0.0, failure=-4.0, progress=4.5)
 
 
-def test_an_invalid_reply_is_a_failure() -> None:
-    invalid = played([0.0], [0], success=False, ending=Ending.INVALID_REPLY)
-    assert LINEAR(invalid).total == -4.0
-    assert RETURN(invalid).total == -5.0
+@pytest.mark.parametrize("ending", [Ending.INVALID_REPLY, Ending.OUT_OF_ROOM])
+def test_an_invalid_reply_and_lack_of_room_are_failures(ending: Ending) -> None:
+    failed = played([0.0], [0], success=False, ending=ending)
+    assert LINEAR(failed).total == -4.0
+    assert RETURN(failed).total == -5.0
+    assert build_reward(PaperReward(form="return", floor=-5.0))(failed).total == -5.0
 
 
 def test_a_cut_episode_has_only_what_it_accrued() -> None:

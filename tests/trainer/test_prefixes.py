@@ -142,3 +142,19 @@ def test_other_objectives_count_what_was_cut_and_stop_where_nothing_is_left(
     assert "updates_without_end" not in metrics
     with pytest.raises(UserError, match=r"none of 48 episodes ended.*terminated=True"):
         trainer_of(VarianceLoss(), NeverEnding, updates=1).update(0)
+
+
+def test_a_game_that_is_lost_for_room_teaches_like_any_other(
+    trainer_of: Callable[..., Trainer],
+) -> None:
+    class Whole(Interrupted):
+        chance = 0.0
+
+    trainer = trainer_of(VarianceLoss(), Whole, updates=1)
+    method: Any = trainer.method
+    method.player.collector.max_decisions = 2
+    method.player.collector.out_of_room = "lost"
+    (work,) = method.prepare(0)
+    assert len(work.episodes) == 48
+    assert (work.metrics["cut"], work.metrics["reach"] + work.metrics["out_of_room"]) == (0, 1)
+    assert 0 < work.metrics["out_of_room"] < 1

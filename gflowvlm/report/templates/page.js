@@ -281,7 +281,8 @@
   }
 
   function outcome(game) {
-    const verdict = { terminated: "", done: "DONE, ", invalid_reply: "invalid reply, ", truncated: "cut, " };
+    const verdict = { terminated: "", done: "DONE, ", invalid_reply: "invalid reply, ",
+      out_of_room: "no room left, ", truncated: "cut, " };
     const parts = [(verdict[game.ending] ?? "") + (game.success ? "goal reached" : "goal missed")];
     if (game.success && !game.strict) parts.push("not strict");
     return make("span", game.success ? "badge won" : "badge", parts.join(", "));
