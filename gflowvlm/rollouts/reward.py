@@ -15,7 +15,6 @@ from gflowvlm.config.reward import (
 from gflowvlm.episode import Decision, Ending, Episode
 from gflowvlm.errors import UserError
 
-
 FAILED = (Ending.INVALID_REPLY, Ending.OUT_OF_ROOM)
 """Ends of which the environment knows nothing, so that its return says nothing of them."""
 
