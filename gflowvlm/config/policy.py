@@ -27,8 +27,9 @@ class PolicyConfig(Section):
     """`pocket` or `pocket-home` (ALFWorld's words) for one inside the package, else a model folder
     or a hub id."""
     start: str | None = Field(default=None, min_length=1)
-    """Adapter that training starts from and is measured against: a folder, or `pocket/number_line`
-    for one inside the package; null starts from the bare model."""
+    """Adapter that training starts from and is measured against: a folder, or for one inside the
+    package `pocket/number_line` or, on `pocket-home`, `pocket/alfworld`; null starts from the bare
+    model."""
     lora: LoraConfig = LoraConfig()
     """The adapter."""
     temperature: float = Field(default=1.0, gt=0)

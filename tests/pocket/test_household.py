@@ -232,6 +232,9 @@ def test_an_adapter_is_found_for_its_own_model_and_for_foreign_ones(model: str) 
 def test_an_adapter_of_the_other_embedded_model_is_refused(model: str) -> None:
     with pytest.raises(UserError, match=r"adapter of pocket .* expected one of pocket-home"):
         find_adapter("pocket/number_line", model)
+    assert find_adapter("pocket/alfworld", model).is_dir()
+    with pytest.raises(UserError, match=r"adapter of pocket-home .* expected one of pocket:"):
+        find_adapter("pocket/alfworld", "pocket")
 
 
 def test_the_recipe_makes_the_tokenizer_of_the_model_for_homes() -> None:

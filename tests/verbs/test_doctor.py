@@ -31,7 +31,7 @@ def test_all_that_is_needed_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert said["Python"][0] == said["peft"][0] == said["CPU"][0] == "ok"
     assert said["torch"] == ("ok", metadata.version("torch"))
-    assert said["pocket VLMs"] == ("ok", "1.5 and 1.5 M parameters, start adapters 1")
+    assert said["pocket VLMs"] == ("ok", "1.5 and 1.5 M parameters, start adapters 2")
     asked = {line.partition(">")[0] for line in doctor.requirements()}
     assert asked <= said.keys()
     assert len(asked) > 10
