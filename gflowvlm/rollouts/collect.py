@@ -71,7 +71,7 @@ class Collector:
     environment_id: str
     split: str
     run_seed: int
-    room_needed: int  # tokens a further reply may take; without that room an episode is cut
+    room_needed: int  # tokens a further reply may take; without that room an episode ends
     max_decisions: int = 256  # replies that an episode has room for
     out_of_room: Literal["cut", "lost"] = "cut"  # what becomes of one that needs more
     batch_size: int = 64  # games played side by side
