@@ -21,8 +21,8 @@ class EnvironmentConfig(Section):
     out_of_room: Literal["cut", "lost"] = "cut"
     """What becomes of an episode without room for a further reply: `cut`, it is counted (metric
     `cut`), never rewarded; or `lost` (metric `out_of_room`, their share), a failure like one that
-    the environment ends, from which the policy learns to be done in time. How much room is left is a function of the history, so that
-    the target's law is as well defined."""
+    the environment ends, from which the policy learns to be done in time. How much room is left is
+    a function of the history, so that the target's law is as well defined."""
     workers: int = Field(default=0, ge=0)
     """Processes that environments act in while the policy replies to other games, for each process
     that trains; 0 for none, which is faster where a step takes less than a few milliseconds."""
