@@ -52,29 +52,16 @@ def up_to_last_state(episode: Sequence[Row]) -> tuple[Row, ...]:
     """
     *before, last = episode
     stop, states = last.state_at[-2] + 1, last.state_at[:-1]
-    return (*before, replace(_cut(last, stop), state_at=states))
-
-
-def up_to_reply(row: Row, decision: int, tokens: int) -> Row:
-    """A row to the end of one of its replies, which has so many tokens.
-
-    Attention is causal, so nothing before changes its score; what follows would only take time.
-    """
-    states = row.state_at[: decision + 1]
-    shorter = _cut(row, states[-1] + 1 + tokens)
-    return replace(shorter, state_at=states, vision=row.vision[: decision + 1], ends_episode=False)
-
-
-def _cut(row: Row, stop: int) -> Row:
-    """The first `stop` tokens; the states stay."""
-    return replace(
-        row,
-        input_ids=row.input_ids[:stop],
-        decision_of=row.decision_of[:stop],
-        segment=row.segment[:stop],
-        allowed={position: ids for position, ids in row.allowed.items() if position < stop},
-        token_types=None if row.token_types is None else row.token_types[:stop],
+    shorter = replace(
+        last,
+        input_ids=last.input_ids[:stop],
+        decision_of=last.decision_of[:stop],
+        segment=last.segment[:stop],
+        state_at=states,
+        allowed={position: ids for position, ids in last.allowed.items() if position < stop},
+        token_types=None if last.token_types is None else last.token_types[:stop],
     )
+    return (*before, shorter)
 
 
 def last_decision_alone(episode: Sequence[Row], *, thought_alone: bool = False) -> Row:
@@ -92,15 +79,6 @@ def last_decision_alone(episode: Sequence[Row], *, thought_alone: bool = False) 
         segment=tuple(segment if count else Segment.CONTEXT for count, segment in segments),
         state_at=row.state_at[last:],
     )
-
-
-def row_with(episode: Sequence[Row], decision: int) -> tuple[Row, int]:
-    """The row of an episode that holds one of its decisions, and which of the row's it is."""
-    for row in episode:
-        if decision < row.num_decisions:
-            return row, decision
-        decision -= row.num_decisions
-    raise IndexError(f"{decision} decisions beyond the last row")
 
 
 @dataclass(frozen=True, kw_only=True)

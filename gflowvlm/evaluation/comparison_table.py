@@ -34,8 +34,10 @@ def _split_table(summary: Mapping[str, Any], split: str) -> Table:
         for name, known in summary["figures"].items()
         if any(name in found for found in aggregates.values())
     ]
+    count = len(summary["seeds"])
+    seeds = "1 seed" if count == 1 else f"{count} seeds"
     table = Table(
-        title=f"{split}: interquartile mean and 95 % interval over {len(summary['seeds'])} seeds, "
+        title=f"{split}: interquartile mean and 95 % interval over {seeds}, "
         f"{summary['episodes']} games each; * ahead beyond noise",
         title_justify="left",
     )
@@ -45,8 +47,8 @@ def _split_table(summary: Mapping[str, Any], split: str) -> Table:
     for label, found in aggregates.items():
         best = summary["best"].get(split, {})
         cells = [_cell(f, found.get(f.name), best.get(f.name) == label) for f in columns]
-        runs, seeds = len(everyone[label]["runs"]), len(summary["seeds"])
-        table.add_row(label if runs == seeds else f"{label} ({runs} of {seeds} seeds)", *cells)
+        runs = len(everyone[label]["runs"])
+        table.add_row(label if runs == count else f"{label} ({runs} of {seeds})", *cells)
     for name, known in references.items():
         if any(figure.name in known for figure in columns):
             cells = [f.written(known[f.name]) if f.name in known else "" for f in columns]

@@ -4,8 +4,9 @@ from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
+from torch import Tensor
 
-from gflowvlm.batch import row_with
+from gflowvlm.episode import Decision
 from gflowvlm.launch.parts import build_collector
 from gflowvlm.launch.runs import open_policy
 from gflowvlm.policy.choices import action_log_probs
@@ -49,13 +50,13 @@ def play(
 
 def playback_of(policy: VLMPolicy, game: Played, title: str) -> Playback:
     """A played game with the policy's probabilities of each legal action."""
-    moves = [_move(policy, game, index) for index in range(len(game.episode.decisions))]
+    decisions = game.episode.decisions
+    log_probs = action_log_probs(policy, game.rows, decisions)
+    moves = [_move(*each) for each in zip(decisions, log_probs, strict=True)]
     return Playback(episode=game.episode, moves=tuple(moves), title=title)
 
 
-def _move(policy: VLMPolicy, game: Played, index: int) -> Move:
-    decision = game.episode.decisions[index]
-    log_probs = action_log_probs(policy, *row_with(game.rows, index), decision)
+def _move(decision: Decision, log_probs: Tensor | None) -> Move:
     normalised = [] if log_probs is None else log_probs.softmax(-1).tolist()
     return Move(
         decision=decision,

@@ -41,18 +41,24 @@ def decision(row: Row, index: int, text: str, observation: Observation) -> Decis
     return Decision(observation=observation, reply=reply, reward=0.0)
 
 
+MUTE = '{"number": "3"}'
+
+
+@pytest.mark.parametrize("before", [saying("shelf 2"), MUTE], ids=["spoken", "mute"])
 @pytest.mark.parametrize("taken", ["shelf 11", "lamp"])
 def test_a_free_reply_is_weighed_against_the_other_legal_actions(
     taken: str,
+    before: str,
     folder: Path,
     adapted: Callable[..., VLMPolicy],
     observe: Callable[..., Observation],
 ) -> None:
     policy = adapted(folder)
     seen = [observe(0, turn) for turn in range(3)]
-    texts = [saying("shelf 2"), saying(taken), saying("shelf 1")]
+    texts = [before, saying(taken), saying("shelf 1")]
     (row,) = policy.rows_of_episode(seen, texts)
-    found = action_log_probs(policy, row, 1, decision(row, 1, texts[1], seen[1]))
+    said = [decision(row, turn, texts[turn], seen[turn]) for turn in range(3)]
+    _, found, _ = action_log_probs(policy, [row], said, rows_per_pass=2)
     assert found is not None
     # The same history ending in each word, written anew; what stands before the word cancels.
     rows = [policy.rows_of_episode(seen[:2], [texts[0], saying(word)])[0] for word in WORDS]
@@ -67,10 +73,10 @@ def test_a_free_reply_is_weighed_against_the_other_legal_actions(
         tokens = scores.token_log_prob[scores.token_decision == 1]
         ids = row.input_ids[row.state_at[1] + 1 :][: len(tokens)]
         word = texts[1].index(f'"{taken}"')
-        before = sum(
+        first = sum(
             len(policy.rules.vocabulary.decode(ids[: n + 1])) <= word for n in range(len(ids))
         )
-        assert found[1].item() == pytest.approx(tokens[before:].sum().item(), abs=1e-4)
+        assert found[1].item() == pytest.approx(tokens[first:].sum().item(), abs=1e-4)
 
 
 def test_a_constrained_reply_has_all_its_probability_on_the_legal_actions(
@@ -80,10 +86,13 @@ def test_a_constrained_reply_has_all_its_probability_on_the_legal_actions(
     session = policy.session([EpisodeKey(0, 0)])
     seen = [observe(0, turn) for turn in range(2)]
     replies = [session.reply({0: observation})[0] for observation in seen]
-    (row,) = session.rows(0)
-    for index, (observation, reply) in enumerate(zip(seen, replies, strict=True)):
-        chosen = Decision(observation=observation, reply=reply, reward=0.0)
-        found = action_log_probs(policy, row, index, chosen)
+    chosen = [
+        Decision(observation=observation, reply=reply, reward=0.0)
+        for observation, reply in zip(seen, replies, strict=True)
+    ]
+    for found, reply in zip(
+        action_log_probs(policy, session.rows(0), chosen), replies, strict=True
+    ):
         assert found is not None
         assert found.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
         assert reply.action is not None
@@ -94,7 +103,7 @@ def test_a_reply_without_an_action_has_no_probabilities(
     llava_folder: Path, adapted: Callable[..., VLMPolicy], observe: Callable[..., Observation]
 ) -> None:
     policy, seen = adapted(llava_folder), observe(0, 0)
-    (row,) = policy.rows_of_episode([seen], ['{"number": "3"}'])
-    mute = decision(row, 0, '{"number": "3"}', seen)
+    (row,) = policy.rows_of_episode([seen], [MUTE])
+    mute = decision(row, 0, MUTE, seen)
     assert mute.reply.problem is ReplyProblem.NO_ACTION
-    assert action_log_probs(policy, row, 0, mute) is None
+    assert action_log_probs(policy, [row], [mute]) == [None]
